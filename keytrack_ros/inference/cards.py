@@ -1,0 +1,240 @@
+"""Model files: a YAML beside (or naming) an ONNX file that says what the network eats, gives and means.
+
+A network is data, not code: HRNet or any other heatmap network, and any YOLOX-style detector, runs if a model file
+describes it. docs/models/README.md explains the keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar, get_type_hints
+
+import yaml
+
+from keytrack_ros import skeleton
+from keytrack_ros.errors import ModelError
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """How an image becomes the network's input: (pixel − mean) / std on 0..255, [N, 3, height, width]."""
+
+    name: str
+    size: tuple[int, int]
+    """width, height in pixels"""
+    color: str = "rgb"
+    """rgb or bgr: order of the channels"""
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """both in the order of `color`"""
+
+    def __post_init__(self) -> None:
+        if self.color not in ("rgb", "bgr"):
+            raise ModelError(f"color '{self.color}' is neither rgb nor bgr")
+        if len(self.size) != 2 or min(self.size) <= 0:
+            raise ModelError(f"size {list(self.size)} is not [width, height] in pixels")
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise ModelError("mean and std need 3 numbers each, std positive")
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What every model file says.
+
+    Attributes:
+        name: by which options name the network.
+        file: name of the ONNX file.
+        sha256: hash of that file, or "" if it may be any.
+        licence: terms of the weights.
+        source: where the weights come from.
+        path: where the ONNX file was found (not part of the YAML).
+    """
+
+    task: ClassVar[str]
+    name: str
+    file: str
+    sha256: str = ""
+    licence: str = ""
+    source: str = ""
+    path: Path = field(default=Path(), metadata={"yaml": False})
+
+    @property
+    def fingerprint(self) -> str:
+        """First 12 hex digits of the file's SHA-256, as diagnostics show it."""
+        return file_sha256(self.path)[:12]
+
+    def verify(self) -> None:
+        """Raises ModelError if the file's SHA-256 is not the one that the model file names."""
+        found = file_sha256(self.path)
+        if self.sha256 and found != self.sha256:
+            raise ModelError(
+                f"{self.path}: damaged or not {self.name}: SHA-256 is {found}, expected {self.sha256}; "
+                "get the file again, or correct sha256 in its model file"
+            )
+
+
+@dataclass(frozen=True)
+class DetectorCard(ModelCard):
+    """A person detector.
+
+    Attributes:
+        input: the image goes to the top left corner of it, scaled to fit; the rest is filled with `fill`.
+        output: name of the output, [1, cells, 5 + classes] for decoder `yolox`.
+        decoder: `yolox`: raw cx, cy, w, h per grid cell, then objectness and class scores (already sigmoid).
+        strides: of the grids, in the order of the output's rows.
+        person_class: which class is a person.
+    """
+
+    task: ClassVar[str] = "detection"
+    input: ImageInput = None  # type: ignore[assignment]
+    output: str = ""
+    decoder: str = "yolox"
+    strides: tuple[int, ...] = (8, 16, 32)
+    person_class: int = 0
+    fill: int = 114
+
+    DECODERS: ClassVar[tuple[str, ...]] = ("yolox",)
+
+    def __post_init__(self) -> None:
+        _require(self, "input", "output")
+        _check_decoder(self.decoder, self.DECODERS)
+
+
+@dataclass(frozen=True)
+class PoseCard(ModelCard):
+    """A top-down pose network with one heatmap per joint.
+
+    Attributes:
+        input: size of the crop; its aspect is the crop's aspect.
+        output: name of the heatmaps, [N, joints, h, w].
+        joints: what each channel is, by name, or the name of a known set (posetrack15, posetrack17, coco17, mpii16).
+        padding: factor by which the box grows once it has the crop's aspect (HRNet: 1.25).
+        decoder: `quarter`: maximum, moved by a quarter pixel towards the larger neighbour (HRNet, Simple Baselines);
+            `argmax`: maximum alone.
+        blur_sigma: Gaussian smoothing of the heatmap before the maximum is taken, heatmap pixels; 0 = none.
+        offset: where in a heatmap pixel its value lies: 0 at the corner (HRNet's convention), 0.5 at the centre.
+    """
+
+    task: ClassVar[str] = "pose"
+    input: ImageInput = None  # type: ignore[assignment]
+    output: str = ""
+    joints: tuple[str, ...] = ()
+    padding: float = 1.25
+    decoder: str = "quarter"
+    blur_sigma: float = 0.0
+    offset: float = 0.0
+
+    DECODERS: ClassVar[tuple[str, ...]] = ("quarter", "argmax")
+
+    def __post_init__(self) -> None:
+        _require(self, "input", "output", "joints")
+        _check_decoder(self.decoder, self.DECODERS)
+        if self.padding < 1 or self.blur_sigma < 0:
+            raise ModelError("padding must be at least 1 and blur_sigma at least 0")
+        skeleton.channels_of(self.joints)
+
+
+@dataclass(frozen=True)
+class MatcherCard(ModelCard):
+    """A Pose Entailment network.
+
+    Attributes:
+        grid: columns and rows of the position tokens (paper: 24, 18).
+        memory_frames: δ that it was trained for.
+        segments: `distinct` (current and t−1 … t−δ have δ + 1 rows) or `paper` (δ rows).
+    """
+
+    task: ClassVar[str] = "matching"
+    grid: tuple[int, int] = (24, 18)
+    memory_frames: int = 4
+    segments: str = "distinct"
+
+    def __post_init__(self) -> None:
+        if self.segments not in ("distinct", "paper"):
+            raise ModelError(f"segments '{self.segments}' is neither distinct nor paper")
+
+
+CARD_TYPES: dict[str, type[ModelCard]] = {
+    card.task: card for card in (DetectorCard, PoseCard, MatcherCard)
+}
+
+
+def load_card(path: Path) -> ModelCard:
+    """Reads a model file; `path` of the result is not set yet.
+
+    Raises ModelError that names the file and the key for anything unknown, missing or of the wrong type.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ModelError(f"{path}: a model file is a YAML mapping")
+    task = content.pop("task", None)
+    if task not in CARD_TYPES:
+        raise ModelError(f"{path}: task '{task}' is none of {', '.join(CARD_TYPES)}")
+    joints = content.get("joints")
+    if isinstance(joints, str):
+        if joints not in skeleton.JOINT_SETS:
+            raise ModelError(
+                f"{path}: joint set '{joints}' is none of {', '.join(skeleton.JOINT_SETS)}"
+            )
+        content["joints"] = list(skeleton.JOINT_SETS[joints])
+    try:
+        card: ModelCard = _build(CARD_TYPES[task], content)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+    return card
+
+
+def _build(kind: type[Any], content: Mapping[str, Any]) -> Any:
+    hints = get_type_hints(kind)
+    known = {f.name: f for f in fields(kind) if f.metadata.get("yaml", True)}
+    for key in content:
+        if key not in known:
+            raise ModelError(f"unknown key '{key}'; known are {', '.join(known)}")
+    for key, item in known.items():
+        if key not in content and item.default is MISSING and item.default_factory is MISSING:
+            raise ModelError(f"key '{key}' is missing")
+    return kind(**{key: _value(hints[key], value, key) for key, value in content.items()})
+
+
+def _value(kind: Any, value: Any, key: str) -> Any:
+    if kind is ImageInput:
+        if not isinstance(value, dict):
+            raise ModelError(f"{key}: a mapping is needed")
+        return _build(ImageInput, value)
+    arguments = getattr(kind, "__args__", None)
+    if arguments:  # a tuple
+        if not isinstance(value, list):
+            raise ModelError(f"{key}: a list is needed")
+        return tuple(_value(arguments[0], v, key) for v in value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise ModelError(f"{key}: {value!r} is not of type {kind.__name__}")
+    return value
+
+
+def _require(card: ModelCard, *keys: str) -> None:
+    for key in keys:
+        if not getattr(card, key):
+            raise ModelError(f"key '{key}' is missing")
+
+
+def _check_decoder(decoder: str, known: tuple[str, ...]) -> None:
+    if decoder not in known:
+        raise ModelError(f"decoder '{decoder}' is none of {', '.join(known)}")
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, hex. Raises ModelError if it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}") from None

@@ -1,0 +1,1 @@
+"""Two poses → a match score: Pose Entailment and its rivals behind one interface."""

@@ -1,0 +1,143 @@
+"""`Poses`: everyone in one frame, as arrays. The one type that flows through detector, estimator, matcher and tracker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from keytrack_ros import skeleton
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+ImageArray = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Poses:
+    """P people of one frame.
+
+    Arrays are converted to the dtypes below and made read-only. A keypoint whose coordinate or score is not finite
+    becomes a missing one (0, 0, score 0). All fields but the first two may be left out.
+
+    Attributes:
+        keypoints: [P, 15, 2] float32, x to the right and y down, pixels of the source image.
+        scores: [P, 15] float32, confidence 0..1; 0 = missing.
+        boxes: [P, 4] float32, x_min, y_min, x_max, y_max in pixels; by default the extent of the keypoints present.
+        box_scores: [P] float32, confidence of the detector; NaN for a carried-over box; by default 1.
+        carried: [P] bool, True for a pose found in a box carried over from the frame before (TOKS).
+        track_ids: [P] int64, −1 until assigned; afterwards ≥ 1.
+        match_scores: [P] float32, how surely the pose continues its track, 0..1; 0 for a track's first pose.
+        ages: [P] int64, frames since the track began.
+
+    Raises:
+        ValueError: a shape does not fit the number of people; the field is named.
+    """
+
+    keypoints: FloatArray
+    scores: FloatArray
+    boxes: FloatArray = None  # type: ignore[assignment]
+    box_scores: FloatArray = None  # type: ignore[assignment]
+    carried: BoolArray = None  # type: ignore[assignment]
+    track_ids: IntArray = None  # type: ignore[assignment]
+    match_scores: FloatArray = None  # type: ignore[assignment]
+    ages: IntArray = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        count = len(self.scores)
+        keypoints = np.array(self.keypoints, np.float32).reshape(
+            (0, skeleton.COUNT, 2) if count == 0 else np.shape(self.keypoints)
+        )
+        scores = np.array(self.scores, np.float32).reshape(
+            (0, skeleton.COUNT) if count == 0 else np.shape(self.scores)
+        )
+        self._set("keypoints", keypoints, (count, skeleton.COUNT, 2), np.float32)
+        self._set("scores", scores, (count, skeleton.COUNT), np.float32)
+        finite = np.isfinite(self.keypoints).all(-1) & np.isfinite(self.scores)
+        if not finite.all():
+            self._set("keypoints", np.where(finite[..., None], keypoints, 0), None, np.float32)
+            self._set("scores", np.where(finite, scores, 0), None, np.float32)
+        defaults: dict[str, tuple[Any, tuple[int, ...], Any]] = {
+            "boxes": (None, (count, 4), np.float32),
+            "box_scores": (1.0, (count,), np.float32),
+            "carried": (False, (count,), np.bool_),
+            "track_ids": (-1, (count,), np.int64),
+            "match_scores": (0.0, (count,), np.float32),
+            "ages": (0, (count,), np.int64),
+        }
+        for name, (default, shape, dtype) in defaults.items():
+            value = getattr(self, name)
+            if value is None:
+                value = (
+                    keypoint_boxes(self.keypoints, self.scores)
+                    if name == "boxes"
+                    else np.full(shape, default)
+                )
+            elif count == 0:
+                value = np.zeros(shape)
+            self._set(name, value, shape, dtype)
+
+    def _set(self, name: str, value: Any, shape: tuple[int, ...] | None, dtype: Any) -> None:
+        array = np.array(value, dtype)
+        if shape is not None and array.shape != shape:
+            raise ValueError(f"Poses.{name} has shape {array.shape}; {shape} was expected")
+        array.setflags(write=False)
+        object.__setattr__(self, name, array)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __getitem__(self, rows: Any) -> Poses:
+        """The people named by a slice, a mask or an index array; always a `Poses`, never a single row."""
+        if isinstance(rows, (int, np.integer)):
+            rows = [int(rows)]
+        return Poses(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+    @property
+    def visible(self) -> BoolArray:
+        """[P, 15] bool: keypoints that are present."""
+        return np.asarray(self.scores > 0)
+
+    @property
+    def mean_scores(self) -> FloatArray:
+        """[P] float32: mean score of the keypoints that are present; 0 for a pose without any."""
+        present = self.visible.sum(1)
+        total = self.scores.sum(1)
+        return np.where(present > 0, total / np.maximum(present, 1), 0).astype(np.float32)
+
+    def with_fields(self, **changes: Any) -> Poses:
+        """The same people with other values in some fields."""
+        return replace(self, **changes)
+
+    @staticmethod
+    def empty() -> Poses:
+        """A frame with nobody in it."""
+        return Poses(np.zeros((0, skeleton.COUNT, 2)), np.zeros((0, skeleton.COUNT)))
+
+    @staticmethod
+    def concatenate(parts: list[Poses]) -> Poses:
+        """All people of several `Poses`, in order."""
+        if not parts:
+            return Poses.empty()
+        return Poses(
+            **{
+                field.name: np.concatenate([getattr(p, field.name) for p in parts])
+                for field in fields(Poses)
+            }
+        )
+
+
+def keypoint_boxes(keypoints: FloatArray, scores: FloatArray) -> FloatArray:
+    """Extent of the keypoints present (score > 0).
+
+    Takes keypoints [P, 15, 2] and scores [P, 15]; returns [P, 4] float32 x_min, y_min, x_max, y_max; zeros for a pose
+    without keypoints.
+    """
+    present = np.asarray(scores > 0)
+    low = np.where(present[..., None], keypoints, np.inf).min(1, initial=np.inf)
+    high = np.where(present[..., None], keypoints, -np.inf).max(1, initial=-np.inf)
+    boxes = np.concatenate([low, high], 1)
+    return np.where(present.any(1)[:, None], boxes, 0).astype(np.float32)
