@@ -16,7 +16,7 @@ def oks(a: Poses, b: Poses, sigmas: FloatArray = SIGMAS) -> FloatArray:
 
     Returns [len(a), len(b)] float32 in 0..1; 0 where two poses share no visible keypoint.
     """
-    shared = a.visible[:, None] & b.visible[None]  # [A, B, 15]
+    shared = np.logical_and(a.visible[:, None], b.visible[None])  # [A, B, 15]
     distance2 = np.square(a.keypoints[:, None] - b.keypoints[None]).sum(-1)
     area = (_areas(a)[:, None] + _areas(b)[None]) / 2  # [A, B]
     likeness = np.exp(-distance2 / (2 * area[..., None] * np.square(2 * sigmas)))

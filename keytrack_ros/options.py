@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from keytrack_ros.errors import OptionError
 
@@ -68,7 +68,7 @@ def checked(item: Field[Any], value: Any, name: str) -> Value:
         raise OptionError(f"{name}: {value} lies outside {_range(low, high)}")
     if choices is not None and value not in choices:
         raise OptionError(f"{name}: '{value}' is none of {', '.join(choices)}")
-    return value  # type: ignore[no-any-return]
+    return cast(Value, value)
 
 
 def _range(low: float | None, high: float | None) -> str:

@@ -1,4 +1,4 @@
-"""`Poses`: everyone in one frame, as arrays. The one type that flows through detector, estimator, matcher and tracker."""
+"""`Poses`: everyone in one frame, as arrays: the one type that flows through all stages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from keytrack_ros import skeleton
 
-FloatArray = npt.NDArray[np.float32]
+FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 ImageArray = npt.NDArray[np.uint8]
@@ -51,9 +51,7 @@ class Poses:
         keypoints = np.array(self.keypoints, np.float32).reshape(
             (0, skeleton.COUNT, 2) if count == 0 else np.shape(self.keypoints)
         )
-        scores = np.array(self.scores, np.float32).reshape(
-            (0, skeleton.COUNT) if count == 0 else np.shape(self.scores)
-        )
+        scores = np.array(self.scores, np.float32).reshape((0, skeleton.COUNT) if count == 0 else np.shape(self.scores))
         self._set("keypoints", keypoints, (count, skeleton.COUNT, 2), np.float32)
         self._set("scores", scores, (count, skeleton.COUNT), np.float32)
         finite = np.isfinite(self.keypoints).all(-1) & np.isfinite(self.scores)
@@ -71,11 +69,7 @@ class Poses:
         for name, (default, shape, dtype) in defaults.items():
             value = getattr(self, name)
             if value is None:
-                value = (
-                    keypoint_boxes(self.keypoints, self.scores)
-                    if name == "boxes"
-                    else np.full(shape, default)
-                )
+                value = keypoint_boxes(self.keypoints, self.scores) if name == "boxes" else np.full(shape, default)
             elif count == 0:
                 value = np.zeros(shape)
             self._set(name, value, shape, dtype)
@@ -99,7 +93,7 @@ class Poses:
     @property
     def visible(self) -> BoolArray:
         """[P, 15] bool: keypoints that are present."""
-        return np.asarray(self.scores > 0)
+        return np.greater(self.scores, 0)
 
     @property
     def mean_scores(self) -> FloatArray:
@@ -122,12 +116,7 @@ class Poses:
         """All people of several `Poses`, in order."""
         if not parts:
             return Poses.empty()
-        return Poses(
-            **{
-                field.name: np.concatenate([getattr(p, field.name) for p in parts])
-                for field in fields(Poses)
-            }
-        )
+        return Poses(**{field.name: np.concatenate([getattr(p, field.name) for p in parts]) for field in fields(Poses)})
 
 
 def keypoint_boxes(keypoints: FloatArray, scores: FloatArray) -> FloatArray:
@@ -136,8 +125,8 @@ def keypoint_boxes(keypoints: FloatArray, scores: FloatArray) -> FloatArray:
     Takes keypoints [P, 15, 2] and scores [P, 15]; returns [P, 4] float32 x_min, y_min, x_max, y_max; zeros for a pose
     without keypoints.
     """
-    present = np.asarray(scores > 0)
+    present: BoolArray = np.asarray(scores > 0, np.bool_)
     low = np.where(present[..., None], keypoints, np.inf).min(1, initial=np.inf)
     high = np.where(present[..., None], keypoints, -np.inf).max(1, initial=-np.inf)
     boxes = np.concatenate([low, high], 1)
-    return np.where(present.any(1)[:, None], boxes, 0).astype(np.float32)
+    return np.where((present.sum(1) > 0)[:, None], boxes, 0).astype(np.float32)

@@ -57,23 +57,13 @@ EDGES: tuple[tuple[int, int], ...] = _pairs(
 )
 
 MIRRORED: tuple[int, ...] = tuple(
-    INDEX[
-        name.replace("left_", "right_")
-        if name.startswith("left_")
-        else name.replace("right_", "left_")
-    ]
+    INDEX[name.replace("left_", "right_") if name.startswith("left_") else name.replace("right_", "left_")]
     for name in NAMES
 )
 """MIRRORED[k]: the keypoint that k becomes in the mirrored image."""
 
 SIGMAS: npt.NDArray[np.float32] = np.array(
-    [0.026, 0.079, 0.079]
-    + [0.079] * 2
-    + [0.072] * 2
-    + [0.062] * 2
-    + [0.107] * 2
-    + [0.087] * 2
-    + [0.089] * 2,
+    [0.026, 0.079, 0.079] + [0.079] * 2 + [0.072] * 2 + [0.062] * 2 + [0.107] * 2 + [0.087] * 2 + [0.089] * 2,
     np.float32,
 )
 SIGMAS.setflags(write=False)
@@ -115,7 +105,7 @@ MPII16: tuple[str, ...] = (
     "left_elbow",
     "left_wrist",
 )
-POSETRACK17: tuple[str, ...] = NAMES[:3] + ("left_ear", "right_ear") + NAMES[3:]
+POSETRACK17: tuple[str, ...] = (*NAMES[:3], "left_ear", "right_ear", *NAMES[3:])
 """The 17 slots of PoseTrack 2018's JSON; the ears are never annotated."""
 
 JOINT_SETS: dict[str, tuple[str, ...]] = {

@@ -77,9 +77,7 @@ class PoseTracker:
         ModelError: the shipped network cannot be loaded.
     """
 
-    def __init__(
-        self, options: TrackerOptions | None = None, matcher: Matcher | None = None
-    ) -> None:
+    def __init__(self, options: TrackerOptions | None = None, matcher: Matcher | None = None) -> None:
         if matcher is None:
             from keytrack_ros.matching.entailment import EntailmentMatcher
 
@@ -103,8 +101,8 @@ class PoseTracker:
     def update(self, poses: Poses, frame_size: tuple[int, int], stamp: float) -> Poses:
         """Assigns identities to the poses of the next frame; to be called for empty frames too.
 
-        Frames with the same stamp as the last are taken in order of arrival. If the stamp lies before the last one or the
-        frame size has changed, the past cannot be compared with the present: everyone is forgotten first, with a warning.
+        Frames with the same stamp as the last are taken in order of arrival. If the stamp lies before the last one or
+        the frame size has changed, past and present cannot be compared: everyone is forgotten first, with a warning.
 
         Args:
             poses: P people; `track_ids`, `match_scores` and `ages` are ignored.
@@ -125,10 +123,10 @@ class PoseTracker:
         if stamp < self._stamp:
             logger.warning("time went back by %.3f s; tracks are forgotten", self._stamp - stamp)
             self.reset()
-        elif self._frame_size not in (None, (width, height)):
+        elif self._frame_size is not None and self._frame_size != (width, height):
             logger.warning(
                 "image size changed from %dx%d to %dx%d; tracks are forgotten",
-                *self._frame_size,  # type: ignore[misc]
+                *self._frame_size,
                 width,
                 height,
             )
@@ -138,9 +136,7 @@ class PoseTracker:
         self._stamp = stamp
         self._forget(stamp)
 
-        seen = poses.with_fields(
-            scores=np.where(poses.scores >= self.options.keypoint_threshold, poses.scores, 0)
-        )
+        seen = poses.with_fields(scores=np.where(poses.scores >= self.options.keypoint_threshold, poses.scores, 0))
         ids, match_scores = self._continue_tracks(seen, (width, height), stamp)
         for row in np.flatnonzero(ids < 0):
             ids[row] = self._next_id
@@ -154,16 +150,13 @@ class PoseTracker:
         """Drops frames beyond δ or too old, and the books of tracks that are in none of the rest."""
         limit = self._frame_number - self.options.memory_frames
         while self._memory and (
-            self._memory[-1].number < limit
-            or stamp - self._memory[-1].stamp > self.options.maximum_gap_s
+            self._memory[-1].number < limit or stamp - self._memory[-1].stamp > self.options.maximum_gap_s
         ):
             self._memory.pop()
         alive = {int(i) for frame in self._memory for i in frame.poses.track_ids}
         self._births = {i: born for i, born in self._births.items() if i in alive}
 
-    def _continue_tracks(
-        self, seen: Poses, frame_size: tuple[int, int], stamp: float
-    ) -> tuple[IntArray, FloatArray]:
+    def _continue_tracks(self, seen: Poses, frame_size: tuple[int, int], stamp: float) -> tuple[IntArray, FloatArray]:
         """Ids of the poses that continue a track (−1 for the others), and the scores by which they do."""
         past = Poses.concatenate([frame.poses for frame in self._memory])
         lengths = [len(frame.poses) for frame in self._memory]
@@ -172,9 +165,7 @@ class PoseTracker:
         pairs = candidate_pairs(seen, past, gaps.astype(np.int64), self.options.candidates)
         if len(pairs) == 0:
             return np.full(len(seen), -1, np.int64), np.zeros(len(seen), np.float32)
-        query = MatchQuery(
-            seen, past, gaps.astype(np.int64), seconds.astype(np.float32), pairs, frame_size
-        )
+        query = MatchQuery(seen, past, gaps.astype(np.int64), seconds.astype(np.float32), pairs, frame_size)
         scores = self.matcher.score(query)
         track_ids, column = np.unique(past.track_ids, return_inverse=True)
         best = np.full((len(seen), len(track_ids)), -np.inf, np.float32)
@@ -203,7 +194,7 @@ def candidate_pairs(current: Poses, past: Poses, gaps: IntArray, nearest: int) -
         a = np.repeat(np.arange(len(current)), order.shape[1])
         pairs.append(np.stack([a, rows[order].ravel()], 1))
     found = np.concatenate(pairs).astype(np.int64)
-    matchable = current.visible.any(1)[found[:, 0]] & past.visible.any(1)[found[:, 1]]
+    matchable = (current.visible.sum(1) > 0)[found[:, 0]] & (past.visible.sum(1) > 0)[found[:, 1]]
     found = found[matchable]
     return found[np.argsort(found[:, 0], kind="stable")]
 
@@ -214,7 +205,8 @@ def _pose_distances(a: Poses, b: Poses) -> FloatArray:
     count = shared.sum(-1)
     apart = np.linalg.norm(a.keypoints[:, None] - b.keypoints[None], axis=-1)
     centroids = np.linalg.norm(_centroids(a)[:, None] - _centroids(b)[None], axis=-1)
-    return np.where(count > 0, (apart * shared).sum(-1) / np.maximum(count, 1), centroids)
+    mean: FloatArray = (apart * shared).sum(-1) / np.maximum(count, 1)
+    return np.where(count > 0, mean, centroids)
 
 
 def _centroids(poses: Poses) -> FloatArray:
@@ -222,9 +214,7 @@ def _centroids(poses: Poses) -> FloatArray:
     return np.asarray((poses.keypoints * weight).sum(1) / np.maximum(weight.sum(1), 1), np.float32)
 
 
-def assign_greedily(
-    scores: FloatArray, track_ids: IntArray, threshold: float
-) -> tuple[IntArray, FloatArray]:
+def assign_greedily(scores: FloatArray, track_ids: IntArray, threshold: float) -> tuple[IntArray, FloatArray]:
     """All pairs by descending score; a pose and an id are used once; the loser gets its next best (paper §3.2).
 
     Args:

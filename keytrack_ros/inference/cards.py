@@ -157,9 +157,7 @@ class MatcherCard(ModelCard):
             raise ModelError(f"segments '{self.segments}' is neither distinct nor paper")
 
 
-CARD_TYPES: dict[str, type[ModelCard]] = {
-    card.task: card for card in (DetectorCard, PoseCard, MatcherCard)
-}
+CARD_TYPES: dict[str, type[ModelCard]] = {card.task: card for card in (DetectorCard, PoseCard, MatcherCard)}
 
 
 def load_card(path: Path) -> ModelCard:
@@ -181,9 +179,7 @@ def load_card(path: Path) -> ModelCard:
     joints = content.get("joints")
     if isinstance(joints, str):
         if joints not in skeleton.JOINT_SETS:
-            raise ModelError(
-                f"{path}: joint set '{joints}' is none of {', '.join(skeleton.JOINT_SETS)}"
-            )
+            raise ModelError(f"{path}: joint set '{joints}' is none of {', '.join(skeleton.JOINT_SETS)}")
         content["joints"] = list(skeleton.JOINT_SETS[joints])
     try:
         card: ModelCard = _build(CARD_TYPES[task], content)

@@ -76,9 +76,7 @@ class OnnxSession:
         if self._session is None:
             raise ModelError(f"{self._path}: the session is closed")
         try:
-            values = self._session.run(
-                None, {name: np.ascontiguousarray(array) for name, array in inputs.items()}
-            )
+            values = self._session.run(None, {name: np.ascontiguousarray(array) for name, array in inputs.items()})
         except Exception as error:  # as above
             raise ModelError(f"{self._path}: {_line(error)}") from None
         return dict(zip(self._outputs, values, strict=True))

@@ -1,0 +1,30 @@
+# make        sets up .venv: ROS 2, Python packages and keytrack_ros, built from source
+# make demo   tracks the people of a real video through a real ROS 2 graph; results in demo_output/
+# make test   runs the whole test suite
+# make lint   ruff and mypy
+
+VENV := .venv/bin
+# Folder with detector and pose networks, for as long as the package ships none; see README.md.
+MODELS ?= $(wildcard ../shared/data/models)
+export KEYTRACK_MODELS ?= $(MODELS)
+
+.PHONY: all setup dev demo test lint clean
+all: setup
+
+setup:
+	@bash scripts/setup.sh run
+
+dev:
+	@bash scripts/setup.sh dev
+
+demo: setup
+	@$(VENV)/python scripts/demo.py $(if $(VIDEO),--video "$(VIDEO)") $(if $(FRAMES),--frames $(FRAMES))
+
+test: dev
+	@$(VENV)/python -m pytest $(ARGS)
+
+lint: dev
+	@$(VENV)/ruff check . && $(VENV)/ruff format --check . && $(VENV)/mypy
+
+clean:
+	rm -rf .venv build install log demo_output
