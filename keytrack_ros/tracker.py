@@ -193,7 +193,7 @@ def candidate_pairs(current: Poses, past: Poses, gaps: IntArray, nearest: int) -
         order = np.argsort(distance[:, rows], axis=1, kind="stable")[:, :nearest]
         a = np.repeat(np.arange(len(current)), order.shape[1])
         pairs.append(np.stack([a, rows[order].ravel()], 1))
-    found = np.concatenate(pairs).astype(np.int64)
+    found: IntArray = np.concatenate(pairs).astype(np.int64)
     matchable = (current.visible.sum(1) > 0)[found[:, 0]] & (past.visible.sum(1) > 0)[found[:, 1]]
     found = found[matchable]
     return found[np.argsort(found[:, 0], kind="stable")]

@@ -116,6 +116,7 @@ class PoseCard(ModelCard):
             `argmax`: maximum alone.
         blur_sigma: Gaussian smoothing of the heatmap before the maximum is taken, heatmap pixels; 0 = none.
         offset: where in a heatmap pixel its value lies: 0 at the corner (HRNet's convention), 0.5 at the centre.
+        flip_shift: heatmap pixels by which the mirrored-back map is moved right in the flip test (HRNet: 1).
     """
 
     task: ClassVar[str] = "pose"
@@ -126,6 +127,7 @@ class PoseCard(ModelCard):
     decoder: str = "quarter"
     blur_sigma: float = 0.0
     offset: float = 0.0
+    flip_shift: int = 1
 
     DECODERS: ClassVar[tuple[str, ...]] = ("quarter", "argmax")
 

@@ -1,0 +1,90 @@
+"""The person detector: letterbox, network, decoding, non-maximum suppression."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from keytrack_ros.detection import yolox
+from keytrack_ros.errors import ModelError
+from keytrack_ros.inference.cards import DetectorCard
+from keytrack_ros.inference.images import network_input
+from keytrack_ros.inference.options import InferenceOptions
+from keytrack_ros.inference.registry import AUTO, find_model
+from keytrack_ros.inference.session import OnnxSession
+from keytrack_ros.options import Options, option
+from keytrack_ros.poses import FloatArray, ImageArray
+
+
+@dataclass(frozen=True)
+class DetectorOptions(Options):
+    """Person detection (paper A.4: boxes from a score of 0.2)."""
+
+    model: str = option(AUTO, "name or model file of the detector; auto = the first that is found", live=False)
+    score_threshold: float = option(0.2, "boxes with a lower score are dropped", at_least=0.0, at_most=1.0)
+    nms_iou: float = option(
+        0.6, "of two boxes that overlap by more than this IoU the better one stays", at_least=0.0, at_most=1.0
+    )
+
+
+class Detector:
+    """Finds people in an image.
+
+    Raises:
+        ModelError: no detector is found, or its network is not what its model file says.
+    """
+
+    def __init__(self, options: DetectorOptions | None = None, inference: InferenceOptions | None = None) -> None:
+        self.options = options or DetectorOptions()
+        inference = inference or InferenceOptions()
+        self.card = find_model(DetectorCard, self.options.model, inference.folders)
+        self._session = OnnxSession(self.card.path, inference.threads)
+        width, height = self.card.input.size
+        expected = (3, height, width)
+        shape = self._session.input_shapes.get(self.card.input.name, ())
+        if len(shape) != 4 or any(have not in (None, want) for have, want in zip(shape[1:], expected, strict=True)):
+            raise ModelError(
+                f"{self.card.path}: inputs are {dict(self._session.input_shapes)}, but the model file of "
+                f"{self.card.name} names '{self.card.input.name}' with [1, 3, {height}, {width}]"
+            )
+        self._corners, self._strides = yolox.cell_grid(self.card.input.size, self.card.strides)
+
+    def detect(self, image_bgr: ImageArray) -> tuple[FloatArray, FloatArray]:
+        """Boxes of the people in an image.
+
+        Args:
+            image_bgr: [H, W, 3] uint8.
+
+        Returns:
+            Boxes [P, 4] float32 (x_min, y_min, x_max, y_max, pixels, inside the image) and scores [P] float32, best
+            first.
+
+        Raises:
+            ModelError: the network's output does not fit its model file.
+        """
+        boxed, scale = yolox.letterbox(image_bgr, self.card.input.size, self.card.fill)
+        inputs = {self.card.input.name: network_input([boxed], self.card.input)}
+        rows = self._session.run(inputs).get(self.card.output)
+        wanted = 6 + self.card.person_class
+        if rows is None or rows.ndim != 3 or rows.shape[1] != len(self._corners) or rows.shape[2] < wanted:
+            raise ModelError(
+                f"{self.card.path}: output '{self.card.output}' has shape {None if rows is None else rows.shape}; "
+                f"the model file of {self.card.name} makes it (1, {len(self._corners)}, {wanted} or more)"
+            )
+        boxes, scores = yolox.decode(rows[0], self._corners, self._strides, self.card.person_class)
+        height, width = image_bgr.shape[:2]
+        boxes = np.clip(boxes / scale, 0, [width, height, width, height])
+        sizes = boxes[:, 2:] - boxes[:, :2]
+        found = np.flatnonzero((scores >= self.options.score_threshold) & (sizes.min(1) >= 1))
+        kept = found[self._suppress(boxes[found], scores[found])]
+        return boxes[kept].astype(np.float32), scores[kept].astype(np.float32)
+
+    def _suppress(self, boxes: FloatArray, scores: FloatArray) -> list[int]:
+        """Indices of the boxes that stay, best first (greedy non-maximum suppression)."""
+        if len(boxes) == 0:
+            return []
+        rectangles = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
+        kept = cv2.dnn.NMSBoxes(rectangles.tolist(), scores.tolist(), 0.0, self.options.nms_iou)
+        return [int(index) for index in np.ravel(kept)]

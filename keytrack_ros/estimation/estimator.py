@@ -1,0 +1,140 @@
+"""The top-down pose estimator: crops of all people in batches, network, decoding, mapping to the 15 keypoints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from keytrack_ros import skeleton
+from keytrack_ros.errors import ModelError
+from keytrack_ros.estimation import heatmaps as maps
+from keytrack_ros.estimation.crops import crop_transforms, cut, to_image
+from keytrack_ros.inference.cards import PoseCard
+from keytrack_ros.inference.images import network_input
+from keytrack_ros.inference.options import InferenceOptions
+from keytrack_ros.inference.registry import AUTO, find_model
+from keytrack_ros.inference.session import OnnxSession
+from keytrack_ros.options import Options, option
+from keytrack_ros.poses import FloatArray, ImageArray, Poses
+
+
+@dataclass(frozen=True)
+class EstimatorOptions(Options):
+    """Pose estimation (paper §3.1, A.4)."""
+
+    model: str = option(AUTO, "name or model file of the pose network; auto = the first that is found", live=False)
+    flip_test: bool = option(False, "average with the mirrored crop: a little more accurate, twice the time")
+    batch_size: int = option(16, "people that go through the network at once", at_least=1, at_most=256)
+
+
+class Estimator:
+    """Finds the 15 keypoints of each person, given boxes.
+
+    Raises:
+        ModelError: no pose network is found, or it is not what its model file says.
+    """
+
+    def __init__(self, options: EstimatorOptions | None = None, inference: InferenceOptions | None = None) -> None:
+        self.options = options or EstimatorOptions()
+        inference = inference or InferenceOptions()
+        self.card = find_model(PoseCard, self.options.model, inference.folders)
+        self._session = OnnxSession(self.card.path, inference.threads)
+        width, height = self.card.input.size
+        shape = self._session.input_shapes.get(self.card.input.name, ())
+        if len(shape) != 4 or any(
+            have not in (None, want) for have, want in zip(shape[1:], (3, height, width), strict=True)
+        ):
+            raise ModelError(
+                f"{self.card.path}: inputs are {dict(self._session.input_shapes)}, but the model file of "
+                f"{self.card.name} names '{self.card.input.name}' with [N, 3, {height}, {width}]"
+            )
+        self._fixed_batch = shape[0]
+        channels = np.array(skeleton.channels_of(self.card.joints))
+        self._present = np.flatnonzero(channels >= 0)  # keypoints that the network knows
+        self._channels = channels[self._present]
+        self._mirrored = _mirrored_channels(self.card.joints)
+
+    def estimate(self, image_bgr: ImageArray, boxes: FloatArray) -> Poses:
+        """Poses of the people in the boxes, row by row; `box_scores` are 1 and no ids are set.
+
+        Args:
+            image_bgr: [H, W, 3] uint8.
+            boxes: [P, 4] x_min, y_min, x_max, y_max in pixels; they may reach beyond the image.
+
+        Raises:
+            ValueError: a box is not finite or has no area.
+            ModelError: the network's output does not fit its model file.
+        """
+        boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+        sizes = boxes[:, 2:] - boxes[:, :2]
+        bad = np.flatnonzero(~np.isfinite(boxes).all(1) | ~(sizes > 0).all(1))
+        if len(bad):
+            raise ValueError(f"box {bad[0]} is {boxes[bad[0]].tolist()}; x_min < x_max and y_min < y_max are needed")
+        keypoints = np.zeros((len(boxes), skeleton.COUNT, 2), np.float32)
+        scores = np.zeros((len(boxes), skeleton.COUNT), np.float32)
+        step = self._fixed_batch or self.options.batch_size
+        for begin in range(0, len(boxes), step):
+            rows = slice(begin, min(begin + step, len(boxes)))
+            points, certainty = self._run(image_bgr, boxes[rows])
+            keypoints[rows, self._present] = points
+            scores[rows, self._present] = certainty
+        if "nose" in self.card.joints and "head_top" not in self.card.joints:
+            derive_head_points(keypoints, scores)
+        return Poses(keypoints, scores, boxes)
+
+    def _run(self, image_bgr: ImageArray, boxes: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Keypoints that the network knows, [n, K, 2] in image pixels, and their scores [n, K]."""
+        size = self.card.input.size
+        transforms = crop_transforms(boxes, size, self.card.padding)
+        inputs = network_input(cut(image_bgr, transforms, size), self.card.input)
+        maps_out = self._heatmaps(inputs)
+        if self.options.flip_test:
+            maps_out = maps.average_flipped(
+                maps_out, self._heatmaps(inputs[..., ::-1]), self._mirrored, self.card.flip_shift
+            )
+        maps_out = maps_out[:, self._channels]
+        points, certainty = maps.decode(maps_out, self.card.decoder, self.card.blur_sigma)
+        stride = np.array([size[0] / maps_out.shape[3], size[1] / maps_out.shape[2]], np.float32)
+        return to_image((points + self.card.offset) * stride, transforms), certainty
+
+    def _heatmaps(self, inputs: FloatArray) -> FloatArray:
+        people = len(inputs)
+        if self._fixed_batch and people < self._fixed_batch:
+            inputs = np.concatenate([inputs, np.repeat(inputs[-1:], self._fixed_batch - people, 0)])
+        output = self._session.run({self.card.input.name: inputs}).get(self.card.output)
+        if output is None or output.ndim != 4 or output.shape[1] != len(self.card.joints):
+            raise ModelError(
+                f"{self.card.path}: output '{self.card.output}' has shape {None if output is None else output.shape}; "
+                f"the model file of {self.card.name} names {len(self.card.joints)} joints"
+            )
+        return np.asarray(output[:people], np.float32)
+
+
+def derive_head_points(keypoints: FloatArray, scores: FloatArray) -> None:
+    """Fills head_bottom and head_top of networks that have only the nose (COCO), in place.
+
+    With m the middle of the shoulders and q the nose, head_bottom = m + 0.28 (q − m), head_top = m + 1.47 (q − m); the
+    factors were fitted on a few annotated people. The score is that of the weakest of the three points.
+
+    Args:
+        keypoints: [P, 15, 2].
+        scores: [P, 15].
+    """
+    nose, left, right = (skeleton.INDEX[name] for name in ("nose", "left_shoulder", "right_shoulder"))
+    middle = (keypoints[:, left] + keypoints[:, right]) / 2
+    weakest = scores[:, [nose, left, right]].min(1)
+    for name, factor in (("head_bottom", 0.28), ("head_top", 1.47)):
+        keypoints[:, skeleton.INDEX[name]] = middle + factor * (keypoints[:, nose] - middle)
+        scores[:, skeleton.INDEX[name]] = weakest
+
+
+def _mirrored_channels(joints: tuple[str, ...]) -> list[int]:
+    """For each channel the one that shows the same joint of the other side."""
+    swap = {"left_": "right_", "right_": "left_"}
+    mirrored = []
+    for joint in joints:
+        side = joint[: joint.find("_") + 1]
+        other = swap[side] + joint[len(side) :] if side in swap else joint
+        mirrored.append(joints.index(other) if other in joints else joints.index(joint))
+    return mirrored
