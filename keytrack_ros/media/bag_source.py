@@ -1,0 +1,115 @@
+"""Frames from a ROS bag (rosbag2 with sqlite3 or MCAP; rosbag1 too), without ROS."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rosbags.highlevel import AnyReader
+from rosbags.typesys import Stores, get_typestore
+
+from keytrack_ros.errors import InputError
+from keytrack_ros.media.ros_images import image_to_bgr
+from keytrack_ros.media.sources import BAG_SUFFIXES, DEFAULT_FPS, NANOSECONDS, Frame, FrameSource, Selection
+
+if TYPE_CHECKING:
+    from rosbags.interfaces import Connection
+
+logger = logging.getLogger(__name__)
+
+IMAGE_TYPES = frozenset({"sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"})
+
+
+class BagSource(FrameSource):
+    """One image topic of a bag; stamps and frame_ids are those of the messages' headers, unchanged.
+
+    A header without a stamp gets the time at which the message was recorded.
+    """
+
+    def __init__(self, path: Path, topic: str | None, selection: Selection) -> None:
+        self._reader = open_bag(path)
+        try:
+            connections = _image_connections(path, self._reader.connections, topic)
+            total = sum(connection.msgcount for connection in connections)
+            seconds = self._reader.duration / NANOSECONDS
+            fps = (total - 1) / seconds if total > 1 and seconds > 0 else DEFAULT_FPS
+            super().__init__(str(path), fps, total, selection)
+        except BaseException:
+            self._reader.close()
+            raise
+        self.topic = connections[0].topic
+        self._messages: Iterator[tuple[Connection, int, bytes]] = self._reader.messages(connections)
+
+    def _step(self, index: int, wanted: bool) -> Frame | None:
+        try:
+            connection, recorded_ns, data = next(self._messages)
+        except StopIteration:
+            raise EOFError from None
+        except Exception as error:  # rosbags lets the errors of zstd, lz4, SQLite and struct through
+            logger.warning(
+                "%s: the bag breaks off after image %d of %s: %s; what could be read is used",
+                self.name,
+                index,
+                self.total,
+                one_line(error),
+            )
+            raise EOFError from None
+        if not wanted:
+            return None
+        try:
+            message: Any = self._reader.deserialize(data, connection.msgtype)
+        except Exception as error:  # a damaged message fails anywhere in the generated decoder
+            raise InputError(f"{self.topic}: message cannot be decoded: {one_line(error)}") from None
+        try:
+            image = image_to_bgr(message)
+        except InputError as error:
+            raise InputError(f"{self.topic}: {error}") from None
+        stamp = message.header.stamp
+        stamp_ns = stamp.sec * NANOSECONDS + stamp.nanosec
+        return Frame(index, stamp_ns or recorded_ns, image, frame_id=message.header.frame_id)
+
+    def close(self) -> None:
+        if self._reader.stack is not None:
+            self._reader.close()
+
+
+def open_bag(path: Path) -> AnyReader:
+    """An open reader of a bag: a folder, or a single file of one.
+
+    Raises InputError if it is not a bag that can be read.
+    """
+    try:
+        reader = AnyReader(_files(path), default_typestore=get_typestore(Stores.ROS2_KILTED))
+        reader.open()
+    except Exception as error:  # as in BagSource._step
+        raise InputError(f"{path}: not a bag that can be read: {one_line(error)}") from None
+    return reader
+
+
+def _files(path: Path) -> list[Path]:
+    """The bag itself, or its files where a recording ended without writing metadata.yaml."""
+    if path.is_file() or (path / "metadata.yaml").is_file():
+        return [path]
+    return sorted(file for file in path.iterdir() if file.suffix in BAG_SUFFIXES)
+
+
+def _image_connections(path: Path, connections: Sequence[Connection], topic: str | None) -> list[Connection]:
+    images = [connection for connection in connections if connection.msgtype in IMAGE_TYPES and connection.msgcount]
+    topics = sorted({connection.topic for connection in images})
+    listed = ", ".join(topics)
+    if not topics:
+        others = ", ".join(sorted({f"{c.topic} ({c.msgtype})" for c in connections})) or "nothing"
+        raise InputError(f"{path}: the bag has no topic with images; it holds {others}")
+    if topic is None:
+        if len(topics) > 1:
+            raise InputError(f"{path}: the bag has {len(topics)} topics with images; name one with --topic: {listed}")
+        topic = topics[0]
+    if topic not in topics:
+        raise InputError(f"{path}: the bag has no images on '{topic}'; it has them on {listed}")
+    return [connection for connection in images if connection.topic == topic]
+
+
+def one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
