@@ -19,3 +19,7 @@ class InputError(KeytrackError):
 
 class DataError(KeytrackError):
     """Training data or annotations are missing or malformed."""
+
+
+class OutputError(KeytrackError):
+    """A result cannot be written where it should be."""
