@@ -84,7 +84,7 @@ def draw_frame(people: list[tuple[float, float]], size: tuple[int, int] = FRAME_
 
 
 def walk(frames: int, people: int) -> list[list[tuple[float, float]]]:
-    """Places of `people` (1 … 4) walking right in lanes of their own, 3 px a frame, for each frame; they turn back in time.
+    """For each frame the places of `people` (1 … 4), who walk right and back in lanes of their own, 3 px a frame.
 
     Places are (x, y) of the centre in pixels of a frame of FRAME_SIZE.
     """
@@ -147,7 +147,7 @@ def _detector() -> onnx.ModelProto:
         "fixed": fixed,
         "class": np.ones((1, cells * cells, 1), np.float32),
     }
-    return _model(nodes, constants, ("image", [1, 3, _INPUT, _INPUT]), ("rows", [1, cells * cells, 6]))
+    return model(nodes, constants, ("image", [1, 3, _INPUT, _INPUT]), ("rows", [1, cells * cells, 6]))
 
 
 def _estimator() -> onnx.ModelProto:
@@ -169,12 +169,12 @@ def _estimator() -> onnx.ModelProto:
         helper.make_node("Mul", ["maps", "brightness"], ["heatmaps"]),
     ]
     constants = {"middle": middle, "axes": np.array([1, 2, 3], np.int64), "maps": maps}
-    return _model(
+    return model(
         nodes, constants, ("crops", ["people", 3, _CROP[1], _CROP[0]]), ("heatmaps", ["people", 15, height, width])
     )
 
 
-def _model(
+def model(
     nodes: list[onnx.NodeProto],
     constants: dict[str, npt.NDArray[np.generic]],
     graph_input: tuple[str, list[int | str]],

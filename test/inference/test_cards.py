@@ -1,0 +1,109 @@
+from pathlib import Path
+
+import pytest
+
+from keytrack_ros.errors import ModelError
+from keytrack_ros.inference.cards import DetectorCard, MatcherCard, PoseCard, load_card
+from keytrack_ros.inference.registry import PACKAGE_MODELS, find_model
+from keytrack_ros.skeleton import COCO17
+from test import toy
+
+POSE = """\
+name: net
+task: pose
+file: net.onnx
+input: {name: x, size: [192, 256], mean: [123.675, 116.28, 103.53], std: [58.395, 57.12, 57.375]}
+output: heatmaps
+joints: coco17
+"""
+
+
+def card(folder: Path, text: str) -> Path:
+    file = folder / "net.yaml"
+    file.write_text(text)
+    return file
+
+
+def test_a_pose_network_with_hrnets_defaults(tmp_path):
+    loaded = load_card(card(tmp_path, POSE))
+    assert isinstance(loaded, PoseCard)
+    assert (loaded.input.size, loaded.input.color, loaded.input.std[2]) == ((192, 256), "rgb", 57.375)
+    assert (loaded.padding, loaded.decoder, loaded.offset, loaded.flip_shift) == (1.25, "quarter", 0.0, 1)
+    assert loaded.joints == COCO17
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("task: pose", "task: dance"), "task 'dance' is none of detection, pose, matching"),
+        (("output: heatmaps\n", ""), "key 'output' is missing"),
+        (("file: net.onnx\n", ""), "key 'file' is missing"),
+        (("output: heatmaps", "output: heatmaps\ncolour: red"), "unknown key 'colour'; known are name, file"),
+        (
+            ("joints: coco17", "joints: coco18"),
+            "joint set 'coco18' is none of posetrack15, posetrack17, coco17, mpii16",
+        ),
+        (("joints: coco17", "joints: [nose, tail]"), "unknown joint 'tail'"),
+        (("joints: coco17", "joints: coco17\ndecoder: magic"), "decoder 'magic' is none of quarter, argmax"),
+        (("size: [192, 256]", "size: [192]"), r"size \[192\] is not \[width, height\]"),
+        (("size: [192, 256]", "size: big"), "size: a list is needed"),
+        (("size: [192, 256]", "size: [192.5, 256]"), "size: 192.5 is not of type int"),
+        (("size: [192, 256]", "size: [192, 256], color: pink"), "color 'pink' is neither rgb nor bgr"),
+        (("std: [58.395, 57.12, 57.375]", "std: [0, 1, 1]"), "mean and std need 3 numbers each, std positive"),
+        (("joints: coco17", "joints: coco17\npadding: 0.5"), "padding must be at least 1"),
+        (("name: net", "name: [net"), "not YAML"),
+        ((POSE, "just words"), "a model file is a YAML mapping"),
+    ],
+)
+def test_malformed_model_files_are_refused_with_file_and_key(tmp_path, change, message):
+    file = card(tmp_path, POSE.replace(*change))
+    with pytest.raises(ModelError, match=message) as error:
+        load_card(file)
+    assert str(error.value).startswith(f"{file}: ")
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_model_file_is_named(tmp_path):
+    with pytest.raises(ModelError, match=r"nowhere\.yaml: No such file or directory"):
+        load_card(tmp_path / "nowhere.yaml")
+
+
+def test_a_damaged_network_is_refused_with_both_hashes(tmp_path):
+    toy.write_networks(tmp_path)
+    network = tmp_path / f"{toy.DETECTOR}.onnx"
+    expected = find_model(DetectorCard, toy.DETECTOR, [tmp_path]).sha256
+    network.write_bytes(network.read_bytes()[:-1])
+    with pytest.raises(
+        ModelError, match=rf"damaged or not {toy.DETECTOR}: SHA-256 is [0-9a-f]{{64}}, expected {expected}"
+    ):
+        find_model(DetectorCard, toy.DETECTOR, [tmp_path])
+
+
+def test_folders_are_searched_in_order_then_the_environment(tmp_path, monkeypatch):
+    first, second = toy.write_networks(tmp_path / "a"), toy.write_networks(tmp_path / "b")
+    assert find_model(DetectorCard, toy.DETECTOR, [second, first]).path.parent == second
+    monkeypatch.setenv("KEYTRACK_MODELS", f"{tmp_path / 'none'}:{first}")
+    assert find_model(DetectorCard, toy.DETECTOR).path.parent == first
+    assert find_model(DetectorCard, toy.DETECTOR, [second]).path.parent == second
+    assert find_model(PoseCard, str(second / f"{toy.ESTIMATOR}.yaml")).path.parent == second
+
+
+def test_auto_takes_the_first_network_whose_file_is_there(tmp_path, monkeypatch):
+    monkeypatch.delenv("KEYTRACK_MODELS", raising=False)
+    folder = toy.write_networks(tmp_path)
+    (folder / "a_first.yaml").write_text((folder / f"{toy.DETECTOR}.yaml").read_text().replace(toy.DETECTOR, "a_first"))
+    assert find_model(DetectorCard, "auto", [folder]).name == toy.DETECTOR  # a_first.onnx does not exist
+
+
+def test_a_model_file_of_another_task_is_refused(tmp_path):
+    toy.write_networks(tmp_path)
+    with pytest.raises(ModelError, match="describes a network for detection, not pose"):
+        find_model(PoseCard, str(tmp_path / f"{toy.DETECTOR}.yaml"))
+
+
+def test_every_model_file_of_the_package_is_well_formed():
+    cards = {file.stem: load_card(file) for file in PACKAGE_MODELS.glob("*.yaml")}
+    assert {name: loaded.name for name, loaded in cards.items()} == {name: name for name in cards}
+    assert isinstance(cards["yolox_nano_person"], DetectorCard)
+    assert isinstance(cards["efficientpose_ii_lite"], PoseCard)
+    assert isinstance(cards["pose_entailment"], MatcherCard)

@@ -1,0 +1,73 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keytrack_ros.oks import oks
+from keytrack_ros.poses import Poses
+from keytrack_ros.toks import ToksOptions, carried_boxes, keep_best
+from test.people import people
+
+SIZE = (768, 576)
+
+
+def test_box_of_the_past_grows_by_alpha_about_its_centre():
+    # keypoints span 48 x 128 px about (100, 200); times 1.25: 60 x 160
+    np.testing.assert_allclose(carried_boxes(people((100, 200)), SIZE, ToksOptions()), [[70, 120, 130, 280]], atol=1e-4)
+
+
+def test_boxes_end_at_the_image_and_people_outside_propose_none():
+    boxes = carried_boxes(people((10, 200), (-100, 200), (760, 570), (2000, 2000)), SIZE, ToksOptions())
+    np.testing.assert_allclose(boxes, [[0, 120, 40, 280], [730, 490, 768, 576]], atol=1e-4)
+
+
+def test_keypoints_that_are_not_sure_do_not_widen_the_box():
+    keypoints, scores = people((100, 200)).keypoints.copy(), np.full((1, 15), 0.9)
+    keypoints[0, 7], scores[0, 7] = (700, 500), 0.05
+    np.testing.assert_allclose(
+        carried_boxes(Poses(keypoints, scores), SIZE, ToksOptions()), [[70, 120, 130, 280]], atol=4
+    )
+
+
+def test_people_with_fewer_than_two_sure_keypoints_propose_none():
+    scores = np.zeros((2, 15))
+    scores[0, 2] = 0.9
+    assert carried_boxes(people((100, 200), (300, 300)).with_fields(scores=scores), SIZE, ToksOptions()).shape == (0, 4)
+    assert carried_boxes(Poses.empty(), SIZE, ToksOptions()).shape == (0, 4)
+
+
+def test_of_two_poses_of_one_person_the_surer_stays_whatever_its_box():
+    weak_but_detected = people((100, 200), score=0.5)
+    sure_and_carried = people((102, 200), score=0.8, carried=[True], box_scores=[np.nan])
+    both = Poses.concatenate([weak_but_detected, sure_and_carried])
+    assert keep_best(both, ToksOptions()).tolist() == [1]
+    assert keep_best(both[[1, 0]], ToksOptions()).tolist() == [0]
+
+
+def test_a_carried_pose_of_a_person_whom_the_detector_missed_stays():
+    poses = Poses.concatenate([people((100, 200)), people((300, 200), carried=[True])])
+    assert keep_best(poses, ToksOptions()).tolist() == [0, 1]
+
+
+def test_ghosts_die_and_weak_detections_do_not():
+    poses = Poses.concatenate([people((300, 200), score=0.2, carried=[True]), people((500, 200), score=0.2)])
+    assert keep_best(poses, ToksOptions(minimum_score=0.25)).tolist() == [1]
+
+
+def test_equal_scores_keep_the_detected_pose():
+    poses = Poses.concatenate([people((100, 200)), people((100, 200), carried=[True])])
+    assert keep_best(poses, ToksOptions()).tolist() == [0]
+    assert keep_best(Poses.empty(), ToksOptions()).tolist() == []
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 12), st.floats(0, 1))
+def test_whoever_stays_is_unlike_the_others_and_whoever_goes_is_like_a_surer_one(seed, count, threshold):
+    rng = np.random.default_rng(seed)
+    places = [tuple(rng.uniform((100, 100), (200, 200))) for _ in range(count)]
+    poses = people(*places).with_fields(scores=rng.uniform(0.3, 1, (count, 15)))
+    kept = keep_best(poses, ToksOptions(oks_threshold=threshold))
+    likeness = oks(poses, poses)
+    for a in kept:
+        assert all(likeness[a, b] <= threshold for b in kept if b != a)
+    for gone in set(range(count)) - set(kept.tolist()):
+        surer = [k for k in kept if poses.mean_scores[k] >= poses.mean_scores[gone]]
+        assert likeness[gone, surer].max() > threshold
