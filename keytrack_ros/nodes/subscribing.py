@@ -1,0 +1,107 @@
+"""Subscriptions whose silence explains itself: quality of service, incompatible publishers, wrong topics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
+except ImportError:  # ROS 2 Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
+
+RELIABILITIES = ("reliable", "best_effort")
+
+
+def keep_last(depth: int, reliability: str) -> QoSProfile:
+    """Volatile, keep last `depth`; `reliability` is one of RELIABILITIES."""
+    return QoSProfile(depth=depth, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy[reliability.upper()])
+
+
+def subscribe(
+    node: Node,
+    message_type: type[Any],
+    topic: str,
+    callback: Callable[[Any], None],
+    qos: QoSProfile,
+    lost: Callable[[int], None] | None = None,
+    raw: bool = False,
+) -> Subscription:
+    """A subscription with QoS overrides, that warns of incompatible publishers.
+
+    Args:
+        lost: is told how many messages the middleware has lost since the last call, where it reports that.
+        raw: the callback gets serialised messages.
+    """
+    full_name = node.resolve_topic_name(topic)
+
+    def incompatible(event: Any) -> None:
+        policy = qos_policy_name_from_kind(event.last_policy_kind)
+        node.get_logger().warning(
+            f"a publisher of {full_name} offers another {policy} than this subscription asks for; nothing of it "
+            f"arrives: change the publisher, or qos_overrides.{full_name}.subscription.{policy.lower()} here"
+        )
+
+    def create(events: SubscriptionEventCallbacks) -> Subscription:
+        return node.create_subscription(
+            message_type,
+            topic,
+            callback,
+            qos,
+            event_callbacks=events,
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            raw=raw,
+        )
+
+    if lost is not None:
+        try:
+            return create(
+                SubscriptionEventCallbacks(
+                    incompatible_qos=incompatible, message_lost=lambda event: lost(event.total_count_change)
+                )
+            )
+        except UnsupportedEventTypeError:  # not every middleware can tell
+            pass
+    return create(SubscriptionEventCallbacks(incompatible_qos=incompatible))
+
+
+def explain_silence(node: Node, subscription: Subscription, message_type: type[Any]) -> str:
+    """Why nothing may be arriving, as far as the graph tells, in one line."""
+    topic, wanted = subscription.topic_name, type_name(message_type)
+    reliability = subscription.qos_profile.reliability
+    what = f"nothing has arrived on {topic} ({wanted}, {reliability.name.lower()}): "
+    publishers = node.get_publishers_info_by_topic(topic)
+    if not publishers:
+        others = sorted(
+            name
+            for name, types in node.get_topic_names_and_types()
+            if wanted in types and name != topic and node.count_publishers(name)
+        )
+        hint = f"that type is published on {', '.join(others)}" if others else "no topic of that type is published"
+        return f"{what}nobody publishes it; {hint}"
+    right = [info for info in publishers if info.topic_type == wanted]
+    if not right:
+        found = ", ".join(f"{_publisher(info)} as {info.topic_type}" for info in publishers)
+        return f"{what}it is published by {found}, which is another type"
+    if reliability == ReliabilityPolicy.RELIABLE and all(
+        info.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT for info in right
+    ):
+        return (
+            f"{what}{', '.join(map(_publisher, right))} publishes best_effort; subscribe with reliability best_effort"
+        )
+    return f"{what}{', '.join(map(_publisher, right))} is there, but has published nothing that came through"
+
+
+def _publisher(info: Any) -> str:
+    return f"{info.node_namespace.rstrip('/')}/{info.node_name}"
+
+
+def type_name(message_type: type[Any]) -> str:
+    """As `sensor_msgs/msg/Image`."""
+    package, _, _ = message_type.__module__.partition(".")
+    return f"{package}/msg/{message_type.__name__}"

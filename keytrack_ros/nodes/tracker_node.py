@@ -1,0 +1,270 @@
+"""The node `tracker`: images in, people with identities out. A managed node that starts itself unless told not to."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
+from rclpy.duration import Duration
+from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CompressedImage, Image
+from std_srvs.srv import SetBool, Trigger
+
+from keytrack_ros.errors import KeytrackError
+from keytrack_ros.nodes.diagnostics import status
+from keytrack_ros.nodes.parameters import OptionParameters, unknown_parameters
+from keytrack_ros.nodes.processing import FrameProcessor
+from keytrack_ros.nodes.runner import Ending, run
+from keytrack_ros.nodes.stamps import JUMP_NS
+from keytrack_ros.nodes.statistics import Statistics
+from keytrack_ros.nodes.subscribing import RELIABILITIES, explain_silence, keep_last, subscribe
+from keytrack_ros.nodes.worker import NewestWorker
+from keytrack_ros.options import option
+from keytrack_ros.pipeline import PipelineOptions
+
+_TRANSPORTS: dict[str, type[Any]] = {"raw": Image, "compressed": CompressedImage}
+_REMIND_S = 10.0
+"""How often a silence is explained again."""
+
+
+@dataclass(frozen=True)
+class TrackerNodeOptions(PipelineOptions):
+    """The pipeline's options and those of the node around it."""
+
+    autostart: bool = option(
+        True,
+        "configure and activate at the start, without a lifecycle manager",
+        live=False,
+    )
+    image_transport: str = option(
+        "raw",
+        "raw subscribes to `image`, compressed to `image/compressed`",
+        choices=tuple(_TRANSPORTS),
+        live=False,
+    )
+    reliability: str = option(
+        "reliable",
+        "QoS of the image subscription; best_effort also hears cameras that publish best_effort, but large images "
+        "may then be lost on the way",
+        choices=RELIABILITIES,
+        live=False,
+    )
+    no_image_warning_s: float = option(
+        5.0,
+        "seconds without an image after which the node says what may be wrong",
+        at_least=0.1,
+        at_most=3600.0,
+    )
+
+
+Transition = Callable[["TrackerNode", Any], TransitionCallbackReturn]
+
+
+def _logged(transition: Transition) -> Transition:
+    """Without it rclpy would swallow the exceptions of a transition."""
+
+    @wraps(transition)
+    def wrapper(self: TrackerNode, state: Any) -> TransitionCallbackReturn:
+        try:
+            return transition(self, state)
+        except Exception:
+            self.get_logger().error(traceback.format_exc())
+            return TransitionCallbackReturn.ERROR
+
+    return wrapper
+
+
+class TrackerNode(LifecycleNode):  # type: ignore[misc]
+    """Unconfigured: parameters only. Inactive: networks loaded, publishers there. Active: subscribed and tracking."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__("tracker")
+        self._ending = ending
+        self._options = OptionParameters(self, TrackerNodeOptions(), "it can after the lifecycle transition 'cleanup'")
+        self._statistics = Statistics()
+        self._processor: FrameProcessor | None = None  # there while inactive or active
+        self._worker: NewestWorker[Image | CompressedImage] | None = None  # there while active
+        self._image_subscription: Subscription | None = None  # there while active and enabled
+        self._enabled = True
+        self._finalized = False
+        self._heard_s = 0.0
+        self._rejected_before = 0
+
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self.create_service(Trigger, "~/reset", self._on_reset)
+        self.create_service(SetBool, "~/enable", self._on_enable)
+        # Not ROS time: a simulation that stands still must be reported too.
+        self.create_timer(1.0, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        threshold = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-JUMP_NS))
+        self._jump_handle = self.get_clock().create_jump_callback(threshold, post_callback=self._on_clock_jump)
+
+    def start(self) -> None:
+        """With autostart: configures and activates; the process ends with code 1 if that fails."""
+        if not self._options.options.autostart:
+            return
+        for transition in (self.trigger_configure, self.trigger_activate):
+            if transition() != TransitionCallbackReturn.SUCCESS:
+                self._ending(1)
+                return
+
+    def close(self) -> None:
+        """Ends the worker and frees everything, from whatever state."""
+        self._jump_handle.unregister()
+        if not self._finalized:
+            self.trigger_shutdown()
+
+    @_logged
+    def on_configure(self, _previous: Any) -> TransitionCallbackReturn:
+        self._statistics = Statistics()
+        begin = time.monotonic()
+        try:
+            self._processor = FrameProcessor(self, lambda: self._options.options, self._statistics)
+        except KeytrackError as error:
+            self.get_logger().error(str(error))
+            return TransitionCallbackReturn.FAILURE
+        self._options.locked = True
+        networks = ", ".join(f"{task}: {name}" for task, name in self._processor.fingerprints.items())
+        self.get_logger().info(f"networks loaded in {time.monotonic() - begin:.1f} s ({networks})")
+        for name in unknown_parameters(self):
+            self.get_logger().warning(f"parameter {name} is set, but this node has none of that name")
+        return TransitionCallbackReturn.SUCCESS
+
+    @_logged
+    def on_activate(self, _previous: Any) -> TransitionCallbackReturn:
+        assert self._processor is not None
+        self._worker = NewestWorker(self._processor.process, "tracking")
+        if self._enabled:
+            self._subscribe()
+        return TransitionCallbackReturn.SUCCESS
+
+    @_logged
+    def on_deactivate(self, _previous: Any) -> TransitionCallbackReturn:
+        self._stop()
+        return TransitionCallbackReturn.SUCCESS
+
+    @_logged
+    def on_cleanup(self, _previous: Any) -> TransitionCallbackReturn:
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    @_logged
+    def on_shutdown(self, _previous: Any) -> TransitionCallbackReturn:
+        self._finalized = True
+        self._stop()
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    @_logged
+    def on_error(self, _previous: Any) -> TransitionCallbackReturn:
+        self._stop()
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def _stop(self) -> None:
+        """Nothing is received or processed afterwards."""
+        self._unsubscribe()
+        worker, self._worker = self._worker, None
+        if worker is not None and worker.stop():
+            self._statistics.drop()
+
+    def _release(self) -> None:
+        processor, self._processor = self._processor, None
+        if processor is not None:
+            processor.close()
+        self._options.locked = False
+
+    def _subscribe(self) -> None:
+        options = self._options.options
+        topic = self.resolve_topic_name("image")
+        if options.image_transport == "compressed":
+            topic += "/compressed"  # as image_transport names it: after remapping the image's own topic
+        self._image_subscription = subscribe(
+            self,
+            _TRANSPORTS[options.image_transport],
+            topic,
+            self._on_image,
+            keep_last(1, options.reliability),
+            lost=self._statistics.lose,
+        )
+        self._heard_s = time.monotonic()
+        self.get_logger().info(f"tracking people in {self._image_subscription.topic_name}")
+
+    def _unsubscribe(self) -> None:
+        subscription, self._image_subscription = self._image_subscription, None
+        if subscription is not None:
+            self.destroy_subscription(subscription)
+
+    def _on_image(self, message: Image | CompressedImage) -> None:
+        if self._worker is None:  # deactivated after the message was taken
+            return
+        self._heard_s = time.monotonic()
+        self._statistics.receive()
+        if self._worker.give(message):
+            self._statistics.drop()
+
+    def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success = self._processor is not None
+        if self._processor is not None:
+            self._processor.reset()
+            response.message = "everyone is forgotten before the next image"
+        else:
+            response.message = "the node is not configured"
+        return response
+
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        self._enabled = request.data
+        if self._worker is not None:
+            if self._enabled and self._image_subscription is None:
+                self._subscribe()
+            elif not self._enabled:
+                self._unsubscribe()
+                if self._worker.discard():
+                    self._statistics.drop()
+        response.success = True
+        response.message = f"{'enabled' if self._enabled else 'disabled'}; the node is {self._state}"
+        return response
+
+    def _on_clock_jump(self, _jump: TimeJump) -> None:
+        if self._processor is not None:
+            self.get_logger().warning("the clock jumped; tracks are forgotten")
+            self._processor.reset()
+
+    @property
+    def _state(self) -> str:
+        if self._worker is not None:
+            return "active" if self._enabled else "disabled"
+        if self._processor is not None:
+            return "inactive"
+        return "finalized" if self._finalized else "unconfigured"
+
+    def _report(self) -> None:
+        """Diagnostics, once a second; and a warning where nothing arrives."""
+        counts = self._statistics.snapshot()
+        rejected = sum(counts.rejected.values())
+        warning = None
+        if rejected > self._rejected_before:
+            causes = ", ".join(f"{cause} {count}" for cause, count in counts.rejected.items() if count)
+            warning = f"images are rejected; so far: {causes}"
+        self._rejected_before = rejected
+        silent_s = time.monotonic() - self._heard_s
+        if self._image_subscription is not None and silent_s >= self._options.options.no_image_warning_s:
+            message_type = _TRANSPORTS[self._options.options.image_transport]
+            warning = explain_silence(self, self._image_subscription, message_type)
+            self.get_logger().warning(f"{warning} (for {silent_s:.0f} s)", throttle_duration_sec=_REMIND_S)
+        fingerprints = self._processor.fingerprints if self._processor is not None else {}
+        message = DiagnosticArray()
+        message.header.stamp = self.get_clock().now().to_msg()
+        name = f"{self.get_namespace().rstrip('/')}/{self.get_name()}"
+        message.status = [status(name, self._state, counts, fingerprints, warning)]
+        self._diagnostics.publish(message)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    return run("tracker", TrackerNode, args)

@@ -1,0 +1,277 @@
+"""The node `video`: a video file, image folder, bag or webcam as an image topic, stamped as a camera would stamp it."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from keytrack_ros.errors import InputError, KeytrackError
+from keytrack_ros.media.sources import Frame, FrameSource, open_source
+from keytrack_ros.msg import TrackedPoseArray
+from keytrack_ros.nodes.images import to_image_message
+from keytrack_ros.nodes.messages import NANOSECONDS, ns_to_stamp, stamp_to_ns
+from keytrack_ros.nodes.parameters import OptionParameters, unknown_parameters
+from keytrack_ros.nodes.runner import Ending, run
+from keytrack_ros.nodes.subscribing import RELIABILITIES, keep_last, subscribe
+from keytrack_ros.options import Options, option
+
+TOPIC = "image_raw"
+_REMIND_S = 5.0
+
+
+@dataclass(frozen=True)
+class VideoOptions(Options):
+    """What is published, and when."""
+
+    source: str = option(
+        "",
+        "video file, folder of images, bag, or webcam by number",
+        live=False,
+    )
+    bag_topic: str = option(
+        "",
+        "images of a bag to publish; empty: its only topic of images",
+        live=False,
+    )
+    rate_hz: float = option(
+        0.0,
+        "frames per second; 0 = as in the source",
+        at_least=0.0,
+        at_most=1000.0,
+        live=False,
+    )
+    as_fast_as_possible: bool = option(
+        False,
+        "do not wait between frames; their stamps stay those of the rate",
+        live=False,
+    )
+    pace_topic: str = option(
+        "",
+        "topic of tracked poses: the next frame goes out when the poses of the last have come; empty: paced by time",
+        live=False,
+    )
+    pace_timeout_s: float = option(
+        10.0,
+        "seconds to wait for poses on pace_topic before going on without",
+        at_least=0.1,
+        at_most=3600.0,
+        live=False,
+    )
+    loop: bool = option(
+        False,
+        "begin again at the end; stamps keep growing",
+        live=False,
+    )
+    frame_id: str = option(
+        "",
+        "frame_id of the images; empty: the bag's own, or `camera`",
+        live=False,
+    )
+    stamps: str = option(
+        "now",
+        "now: the first frame has the time at which it is published; source: the time in the source, as in a bag",
+        choices=("now", "source"),
+        live=False,
+    )
+    start: int = option(
+        0,
+        "first frame of the source to publish, counted from 0",
+        at_least=0,
+        live=False,
+    )
+    every: int = option(
+        1,
+        "publish every so many frames of the source",
+        at_least=1,
+        live=False,
+    )
+    frames: int = option(
+        0,
+        "frames to publish in one pass; 0 = to the end",
+        at_least=0,
+        live=False,
+    )
+    wait_for_subscribers: int = option(
+        1,
+        "subscribers to wait for before the first frame; 0 = begin at once",
+        at_least=0,
+        live=False,
+    )
+    reliability: str = option(
+        "reliable",
+        "QoS of the images",
+        choices=RELIABILITIES,
+        live=False,
+    )
+
+
+class VideoNode(Node):  # type: ignore[misc]
+    """Publishes from a thread of its own; the executor's thread hears the paces."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__("video")
+        self._ending = ending
+        parameters = OptionParameters(self, VideoOptions(), "start the node again with the new value")
+        parameters.locked = True
+        self._options = parameters.options
+        self._images = self.create_publisher(
+            Image,
+            TOPIC,
+            keep_last(5, self._options.reliability),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._poses_stamp_ns: int | None = None
+        self._player: threading.Thread | None = None
+        self._published = 0
+        self._unanswered = 0
+
+    def start(self) -> None:
+        """Raises InputError if the source cannot be read."""
+        for name in unknown_parameters(self):
+            self.get_logger().warning(f"parameter {name} is set, but this node has none of that name")
+        if not self._options.source:
+            raise InputError("parameter source is empty; name a video, a folder of images, a bag or a webcam's number")
+        if self._options.pace_topic:
+            subscribe(self, TrackedPoseArray, self._options.pace_topic, self._on_poses, keep_last(10, "reliable"))
+        source = self._open()
+        self._player = threading.Thread(target=self._play, args=(source,), name="player", daemon=True)
+        self._player.start()
+
+    def close(self) -> None:
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        if self._player is not None:
+            self._player.join()
+
+    def _open(self) -> FrameSource:
+        options = self._options
+        return open_source(
+            options.source,
+            topic=options.bag_topic or None,
+            start=options.start,
+            every=options.every,
+            frames=options.frames or None,
+        )
+
+    def _play(self, source: FrameSource) -> None:
+        """The player's thread: ends the process when the source ends or fails."""
+        exit_code = 1
+        begin = time.monotonic()
+        try:
+            self._wait_for_partners()
+            begin = time.monotonic()
+            self._play_all(source)
+            if self._options.reliability == "reliable":
+                self._images.wait_for_all_acked(Duration(seconds=5))
+            exit_code = 0
+        except KeytrackError as error:
+            self.get_logger().fatal(str(error))
+        except Exception:
+            self.get_logger().fatal(traceback.format_exc())
+        unanswered = f", {self._unanswered} of them without poses in time" if self._unanswered else ""
+        self.get_logger().info(
+            f"published {self._published} frames of {self._options.source} in "
+            f"{time.monotonic() - begin:.1f} s{unanswered}"
+        )
+        self._ending(exit_code)
+
+    def _wait_for_partners(self) -> None:
+        """Until there are subscribers enough and, in lock-step, someone who publishes poses."""
+        wanted, pace_topic = self._options.wait_for_subscribers, self._options.pace_topic
+        while not self._stopping:
+            if self._images.get_subscription_count() < wanted:
+                missing = f"{wanted} subscriber(s) on {self._images.topic_name}"
+            elif pace_topic and not self.count_publishers(pace_topic):
+                missing = f"a publisher on {pace_topic}"
+            else:
+                return
+            self.get_logger().info(f"waiting for {missing}", throttle_duration_sec=_REMIND_S, skip_first=True)
+            self._wait(0.05)
+
+    def _play_all(self, source: FrameSource) -> None:
+        offset_ns = 0
+        while True:
+            with source:
+                offset_ns = self._play_once(source, offset_ns)
+            if not self._options.loop or self._stopping:
+                return
+            source = self._open()
+
+    def _play_once(self, source: FrameSource, offset_ns: int) -> int:
+        """Publishes all frames of a source; `offset_ns` is the time at which they begin, on the source's own clock.
+
+        Returns the offset for another pass, one frame after the last.
+        """
+        options = self._options
+        fps = options.rate_hz or source.fps
+        elapsed_ns = 0
+        first: Frame | None = None
+        for count, frame in enumerate(source):
+            first = first or frame
+            if options.rate_hz:
+                elapsed_ns = round(count * NANOSECONDS / options.rate_hz)
+            else:
+                elapsed_ns = frame.stamp_ns - first.stamp_ns
+            if self._published == 0:
+                self._begin_s = time.monotonic()
+                self._origin_ns = first.stamp_ns if options.stamps == "source" else self.get_clock().now().nanoseconds
+            self._wait_until_due((offset_ns + elapsed_ns) / NANOSECONDS)
+            if self._stopping:
+                break
+            stamp_ns = self._origin_ns + offset_ns + elapsed_ns
+            header = Header(stamp=ns_to_stamp(stamp_ns), frame_id=options.frame_id or frame.frame_id or "camera")
+            self._images.publish(to_image_message(frame.image_bgr, header))
+            self._published += 1
+            if options.pace_topic:
+                self._wait_for_poses(stamp_ns)
+        return offset_ns + elapsed_ns + round(NANOSECONDS / fps)
+
+    def _wait_until_due(self, seconds: float) -> None:
+        """Sleeps until `seconds` after the first frame, where frames are paced by time."""
+        if self._options.as_fast_as_possible or self._options.pace_topic:
+            return
+        wait_s = self._begin_s + seconds - time.monotonic()
+        if wait_s > 0:
+            self._wait(wait_s)
+        elif wait_s < -1.0:
+            self.get_logger().warning(
+                f"{-wait_s:.1f} s behind the rate: frames cannot be read and published as fast",
+                throttle_duration_sec=_REMIND_S,
+            )
+
+    def _wait_for_poses(self, stamp_ns: int) -> None:
+        with self._changed:
+            found = self._changed.wait_for(
+                lambda: self._stopping or self._poses_stamp_ns == stamp_ns, self._options.pace_timeout_s
+            )
+        if not found:
+            self._unanswered += 1
+            self.get_logger().warning(
+                f"no poses on {self._options.pace_topic} for frame {self._published} within "
+                f"{self._options.pace_timeout_s:g} s; going on without"
+            )
+
+    def _wait(self, seconds: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopping, seconds)
+
+    def _on_poses(self, message: TrackedPoseArray) -> None:
+        with self._changed:
+            self._poses_stamp_ns = stamp_to_ns(message.header.stamp)
+            self._changed.notify()
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    return run("video", VideoNode, args)

@@ -1,0 +1,57 @@
+"""A thread that always works on the newest item, so that whoever hands items over never waits."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class NewestWorker(Generic[T]):
+    """Calls `work` with one item after another on a thread of its own; of items that wait, only the newest is kept.
+
+    `work` handles its own errors.
+    """
+
+    def __init__(self, work: Callable[[T], None], name: str) -> None:
+        self._work = work
+        self._waiting: T | None = None
+        self._stopping = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def give(self, item: T) -> bool:
+        """Hands over an item; True if one that waited is replaced by it."""
+        with self._changed:
+            replaced = self._waiting is not None
+            self._waiting = item
+            self._changed.notify()
+        return replaced
+
+    def discard(self) -> bool:
+        """Gives up the item that waits; True if there was one."""
+        with self._changed:
+            found = self._waiting is not None
+            self._waiting = None
+        return found
+
+    def stop(self) -> bool:
+        """Waits for the item in work and ends the thread; True if one that waited is given up."""
+        with self._changed:
+            given_up = self.discard()
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join()
+        return given_up
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopping or self._waiting is not None)
+                item, self._waiting = self._waiting, None
+            if item is None:
+                return
+            self._work(item)
