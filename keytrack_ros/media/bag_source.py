@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
 
 from keytrack_ros.errors import InputError
+from keytrack_ros.media.bag_repair import CutOffMcap, salvage_sqlite
 from keytrack_ros.media.ros_images import image_to_bgr
 from keytrack_ros.media.sources import BAG_SUFFIXES, DEFAULT_FPS, NANOSECONDS, Frame, FrameSource, Selection
 
@@ -29,7 +31,8 @@ class BagSource(FrameSource):
     """
 
     def __init__(self, path: Path, topic: str | None, selection: Selection) -> None:
-        self._reader = open_bag(path)
+        self._scratch = TemporaryDirectory(prefix="keytrack_")
+        self._reader = open_bag(path, Path(self._scratch.name))
         try:
             connections = _image_connections(path, self._reader.connections, topic)
             total = sum(connection.msgcount for connection in connections)
@@ -37,7 +40,7 @@ class BagSource(FrameSource):
             fps = (total - 1) / seconds if total > 1 and seconds > 0 else DEFAULT_FPS
             super().__init__(str(path), fps, total, selection)
         except BaseException:
-            self._reader.close()
+            self.close()
             raise
         self.topic = connections[0].topic
         self._messages: Iterator[tuple[Connection, int, bytes]] = self._reader.messages(connections)
@@ -73,26 +76,59 @@ class BagSource(FrameSource):
     def close(self) -> None:
         if self._reader.stack is not None:
             self._reader.close()
+        self._scratch.cleanup()
 
 
-def open_bag(path: Path) -> AnyReader:
+def open_bag(path: Path, scratch: Path | None = None) -> AnyReader:
     """An open reader of a bag: a folder, or a single file of one.
+
+    A bag whose recording was cut off is read as far as it goes, with a warning.
+
+    Args:
+        path: a bag.
+        scratch: an empty folder where a damaged .db3 file may be copied to; without it such a file is refused.
 
     Raises InputError if it is not a bag that can be read.
     """
+    whole = path.is_file() or (path / "metadata.yaml").is_file()
     try:
-        reader = AnyReader(_files(path), default_typestore=get_typestore(Stores.ROS2_KILTED))
-        reader.open()
+        return _opened([path] if whole else _storage_files(path))
     except Exception as error:  # as in BagSource._step
-        raise InputError(f"{path}: not a bag that can be read: {one_line(error)}") from None
+        cause = one_line(error)
+    try:
+        readable = [_repaired(file, scratch) for file in ([path] if path.is_file() else _storage_files(path))]
+        reader = _opened(readable)
+    except Exception:  # the first cause says more
+        raise InputError(f"{path}: not a bag that can be read: {cause}") from None
+    logger.warning(
+        "%s: the recording was cut off (%s); the %d messages that are whole are used", path, cause, reader.message_count
+    )
     return reader
 
 
-def _files(path: Path) -> list[Path]:
-    """The bag itself, or its files where a recording ended without writing metadata.yaml."""
-    if path.is_file() or (path / "metadata.yaml").is_file():
-        return [path]
-    return sorted(file for file in path.iterdir() if file.suffix in BAG_SUFFIXES)
+def _opened(paths: Sequence[Path | CutOffMcap]) -> AnyReader:
+    # CutOffMcap is as much of a path as rosbags asks for, though not by its annotations.
+    reader = AnyReader(paths, default_typestore=get_typestore(Stores.ROS2_KILTED))  # type: ignore[arg-type]
+    reader.open()
+    return reader
+
+
+def _storage_files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.suffix in BAG_SUFFIXES)
+
+
+def _repaired(file: Path, scratch: Path | None) -> Path | CutOffMcap:
+    """The file itself where it is whole."""
+    try:
+        _opened([file]).close()
+        return file
+    except Exception:  # as in BagSource._step
+        if file.suffix == ".mcap":
+            return CutOffMcap(file)
+        if file.suffix != ".db3" or scratch is None:
+            raise
+        salvage_sqlite(file, scratch / file.name)
+        return scratch / file.name
 
 
 def _image_connections(path: Path, connections: Sequence[Connection], topic: str | None) -> list[Connection]:
