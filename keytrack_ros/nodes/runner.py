@@ -69,7 +69,7 @@ def run(name: str, make_node: Callable[[Ending], RunnableNode], args: Sequence[s
         # Our own handlers: rclpy's would take away the context before the node has ended.
         rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     except Exception as error:  # rcl's own types are private; their text names the argument or the file
-        print(f"{name}: {_one_line(error)}", file=sys.stderr)
+        print(f"{name} cannot begin: {_one_line(error)}", file=sys.stderr)
         return 2
     try:
         if unknown:

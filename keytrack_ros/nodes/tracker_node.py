@@ -45,7 +45,7 @@ class TrackerNodeOptions(PipelineOptions):
     )
     image_transport: str = option(
         "raw",
-        "raw subscribes to `image`, compressed to `image/compressed`",
+        "whether to subscribe to `image` (raw) or `image/compressed`",
         choices=tuple(_TRANSPORTS),
         live=False,
     )

@@ -1,0 +1,203 @@
+"""A ROS graph for a test: nodes in processes of their own, and a node of the test that talks to them over DDS."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.msg import Parameter, SetParametersResult
+from rcl_interfaces.srv import GetParameters, SetParameters
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter as ParameterValue
+from rclpy.parameter import parameter_value_to_python
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile
+from std_msgs.msg import Header
+
+from keytrack_ros.nodes.images import to_image_message
+from keytrack_ros.nodes.messages import ns_to_stamp
+
+REPOSITORY = Path(__file__).parent.parent.parent
+TIMEOUT_S = 30.0
+
+# Only this machine, so that nothing of a test is heard elsewhere, or the other way round.
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+
+M = TypeVar("M")
+
+
+class Process:
+    """A node's process; its output is in `log`."""
+
+    def __init__(self, command: Sequence[str], environment: dict[str, str], log_file: Path) -> None:
+        self._log_file = log_file
+        with log_file.open("wb") as output:
+            self._process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+
+    @property
+    def log(self) -> str:
+        return self._log_file.read_text(errors="replace")
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.poll()
+
+    @property
+    def memory_kb(self) -> int:
+        """Resident memory."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0])
+
+    def wait(self, timeout_s: float = TIMEOUT_S) -> int:
+        """The exit code, once there is one."""
+        return self._process.wait(timeout_s)
+
+    def end(self, number: signal.Signals = signal.SIGINT) -> int:
+        """Sends a signal and returns the exit code."""
+        self._process.send_signal(number)
+        return self.wait()
+
+    def kill(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+
+class Graph:
+    """Everything in one ROS domain that no other graph on this machine has."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._domain, self._reservation = _reserve_domain()
+        self._processes: list[Process] = []
+        self._context = Context()
+        rclpy.init(args=[], context=self._context, domain_id=self._domain)
+        self.node = rclpy.create_node("test", context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+        self.diagnostics: dict[str, str] = {}
+        self.diagnostics_level = b""
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+
+    def close(self) -> None:
+        for process in self._processes:
+            process.kill()
+        self._executor.shutdown()
+        self.node.destroy_node()
+        self._context.shutdown()
+        self._reservation.close()
+
+    def start(self, name: str, parameters: dict[str, object] | None = None, *, ros_args: Sequence[str] = ()) -> Process:
+        """Starts the node `name` from the source tree; `ros_args` as after --ros-args, for example `-r a:=b`."""
+        code = f"import sys; from keytrack_ros.nodes.{name}_node import main; sys.exit(main())"
+        command = [sys.executable, "-c", code, "--ros-args", *ros_args]
+        for key, value in (parameters or {}).items():
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            command += ["-p", f"{key}:={text}"]
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH")))),
+            "ROS_DOMAIN_ID": str(self._domain),
+            "ROS_LOG_DIR": str(self.folder / "log"),
+        }
+        process = Process(command, environment, self.folder / f"{name}_{len(self._processes)}.txt")
+        self._processes.append(process)
+        return process
+
+    def spin_until(self, condition: Callable[[], object], timeout_s: float = TIMEOUT_S) -> None:
+        """Lets the test's node work until the condition holds; fails with all logs if it never does."""
+        end = time.monotonic() + timeout_s
+        while not condition():
+            if time.monotonic() > end:
+                logs = "\n".join(process.log for process in self._processes)
+                raise AssertionError(f"still not so after {timeout_s:g} s; diagnostics {self.diagnostics}\n{logs}")
+            self._executor.spin_once(0.05)
+
+    def spin_for(self, seconds: float) -> None:
+        """Lets time pass where a test shows that nothing happens."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._executor.spin_once(0.05)
+
+    def listen(self, message_type: type[M], topic: str, qos: QoSProfile | int = 100) -> list[M]:
+        """Subscribes; the list grows with every message."""
+        messages: list[M] = []
+        self.node.create_subscription(message_type, topic, messages.append, qos)
+        return messages
+
+    def publisher(self, message_type: type[Any], topic: str, qos: QoSProfile | int = 10, readers: int = 1) -> Publisher:
+        """A publisher that has found its subscribers."""
+        publisher = self.node.create_publisher(message_type, topic, qos)
+        self.spin_until(lambda: publisher.get_subscription_count() >= readers)
+        return publisher
+
+    def call(self, service_type: type[Any], name: str, request: Any) -> Any:
+        client = self.node.create_client(service_type, name)
+        self.spin_until(client.service_is_ready)
+        future = client.call_async(request)
+        self.spin_until(future.done)
+        self.node.destroy_client(client)
+        return future.result()
+
+    def change_state(self, transition: str, node: str = "/tracker") -> bool:
+        """Asks for a lifecycle transition by its label; True if it succeeded."""
+        request = ChangeState.Request()
+        request.transition.label = transition
+        return bool(self.call(ChangeState, f"{node}/change_state", request).success)
+
+    def state(self, node: str = "/tracker") -> str:
+        return str(self.call(GetState, f"{node}/get_state", GetState.Request()).current_state.label)
+
+    def set_parameter(self, name: str, value: object, node: str = "/tracker") -> SetParametersResult:
+        parameter = ParameterValue(name, value=value).to_parameter_msg()
+        request = SetParameters.Request(parameters=[Parameter(name=name, value=parameter.value)])
+        return self.call(SetParameters, f"{node}/set_parameters", request).results[0]
+
+    def get_parameter(self, name: str, node: str = "/tracker") -> Any:
+        response = self.call(GetParameters, f"{node}/get_parameters", GetParameters.Request(names=[name]))
+        return parameter_value_to_python(response.values[0])
+
+    def count(self, key: str) -> int:
+        """A number of the last diagnostics."""
+        return int(self.diagnostics.get(key, -1))
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            self.diagnostics = {item.key: item.value for item in status.values}
+            self.diagnostics["message"] = status.message
+            self.diagnostics["name"] = status.name
+            self.diagnostics_level = status.level
+
+
+def image_message(image: npt.NDArray[np.uint8], stamp_s: float, frame_id: str = "camera") -> Any:
+    """A BGR image with a header."""
+    return to_image_message(image, Header(stamp=ns_to_stamp(round(stamp_s * 1e9)), frame_id=frame_id))
+
+
+def _reserve_domain() -> tuple[int, Any]:
+    """A domain id from 1 to 100, and the locked file that keeps it ours until it is closed."""
+    first = os.getpid() % 100
+    for offset in range(100):
+        domain = 1 + (first + offset) % 100
+        file = (Path(tempfile.gettempdir()) / f"keytrack_ros_test_domain_{domain}.lock").open("w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+        else:
+            return domain, file
+    raise AssertionError("100 test graphs run on this machine already")
