@@ -7,7 +7,7 @@ from dataclasses import Field
 from typing import Any, Generic, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.exceptions import InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -75,9 +75,6 @@ def _declare(node: Node, name: str, item: Field[Any], default: Value) -> Value:
     """Declares a parameter; returns its value. Raises OptionError if a file or the command line gives a wrong one."""
     try:
         value: Value = node.declare_parameter(name, default, _descriptor(name, item, default)).value
-    except InvalidParameterTypeException as error:
-        hint = "; write it with a decimal point" if isinstance(default, float) else ""
-        raise OptionError(f"{error}{hint}") from None
     except InvalidParameterValueException as error:
         raise OptionError(str(error)) from None
     return value
@@ -85,7 +82,8 @@ def _declare(node: Node, name: str, item: Field[Any], default: Value) -> Value:
 
 def _descriptor(name: str, item: Field[Any], default: Value) -> ParameterDescriptor:
     about = item.metadata
-    descriptor = ParameterDescriptor(name=name, description=about["description"])
+    # The options check types themselves: with a reason that can be read, and 1 is good enough for 1.0.
+    descriptor = ParameterDescriptor(name=name, description=about["description"], dynamic_typing=True)
     low, high, choices = about["at_least"], about["at_most"], about["choices"]
     if choices is not None:
         descriptor.additional_constraints = f"one of: {', '.join(choices)}"
