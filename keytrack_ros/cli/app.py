@@ -1,0 +1,125 @@
+"""The commands and their options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import keytrack_ros
+from keytrack_ros.cli.console import say_error
+from keytrack_ros.errors import KeytrackError
+from keytrack_ros.training.commands import train_app  # without torch, which its commands import when they run
+
+
+class _Commands(TyperGroup):
+    """Commands whose foreseeable errors end in one line and exit code 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeytrackError as error:
+            say_error(str(error))
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            say_error(f"{where}{error.strerror or error}")
+        except KeyboardInterrupt:
+            say_error("stopped by Ctrl-C")
+            raise typer.Exit(130) from None
+        raise typer.Exit(1)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="People with identities: 15 keypoints and a track id that stays (KeyTrack).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+models_app = typer.Typer(help="The networks that are on this machine.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
+app.add_typer(train_app, name="train")
+
+ModelFolders = Annotated[
+    list[Path] | None,
+    typer.Option("--models", metavar="DIR", help="Folder with networks, searched first; may be given several times."),
+]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"keytrack_ros {keytrack_ros.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def track(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="INPUT", help="Video, folder of images, bag (folder, .mcap, .db3) or webcam number."),
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder for the results; made if needed.")],
+    every: Annotated[int, typer.Option(min=1, help="Take every N-th frame of the input.")] = 1,
+    start: Annotated[int, typer.Option(min=0, help="First frame of the input, counted from 0.")] = 0,
+    frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
+    topic: Annotated[str | None, typer.Option(help="Image topic of a bag that has several.")] = None,
+    fps: Annotated[float | None, typer.Option(min=0.001, help="Frame rate of an image folder (25) or video.")] = None,
+    models: ModelFolders = None,
+    params: Annotated[
+        Path | None, typer.Option(metavar="YAML", help="Options as a ROS parameter file, such as config/tracker.yaml.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="One option by its dotted name, such as toks.dilation=1.3."),
+    ] = None,
+    flip_test: Annotated[
+        bool, typer.Option("--flip-test", help="Average with mirrored crops: better, slower.")
+    ] = False,
+    video: Annotated[bool, typer.Option("--video/--no-video", help="Write the annotated video.")] = True,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are already there.")] = False,
+) -> None:
+    """Track the people of a video, image folder or bag, without a ROS graph.
+
+    Writes tracks.json (PoseTrack 2018), tracks/ (MCAP bag with TrackedPoseArray), tracks.mp4 and summary.json.
+    """
+    from keytrack_ros.cli.settings import pipeline_options
+    from keytrack_ros.cli.track import TrackRequest, run_track
+
+    values = list(settings or ())
+    if flip_test:
+        values.append("estimator.flip_test=true")
+    if models:
+        values.append("inference.models=" + ":".join(map(str, models)))
+    request = TrackRequest(
+        source=source,
+        out=out,
+        options=pipeline_options(params, values),
+        start=start,
+        every=every,
+        frames=frames,
+        topic=topic,
+        fps=fps,
+        video=video,
+        overwrite=overwrite,
+    )
+    raise typer.Exit(run_track(request))
+
+
+@models_app.command("list")
+def list_models(models: ModelFolders = None) -> None:
+    """Show the networks that were found, which of them are used, and where was looked."""
+    from keytrack_ros.cli.models import show_models
+
+    show_models(models or [])

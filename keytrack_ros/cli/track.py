@@ -1,0 +1,169 @@
+"""`keytrack track`: a recording in, tracks as JSON, bag and video out."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from types import FrameType
+from typing import Any
+
+import keytrack_ros
+from keytrack_ros.cli.console import FrameProgress, console, shown_warnings
+from keytrack_ros.cli.summary import RunStatistics, show_summary
+from keytrack_ros.errors import OutputError
+from keytrack_ros.media.bag_writer import BagWriter
+from keytrack_ros.media.drawing import Trails, draw_poses
+from keytrack_ros.media.files import require_free
+from keytrack_ros.media.posetrack_writer import PoseTrackWriter
+from keytrack_ros.media.sources import Frame, FrameSource, open_source
+from keytrack_ros.media.video_writer import VideoWriter
+from keytrack_ros.options import flatten
+from keytrack_ros.pipeline import Pipeline, PipelineOptions
+from keytrack_ros.poses import Poses
+
+_NAMES = {"tracks": "tracks.json", "bag": "tracks", "video": "tracks.mp4", "summary": "summary.json"}
+
+
+@dataclass(frozen=True)
+class TrackRequest:
+    """What to track and where the results go; see `keytrack track --help`."""
+
+    source: str
+    out: Path
+    options: PipelineOptions
+    start: int = 0
+    every: int = 1
+    frames: int | None = None
+    topic: str | None = None
+    fps: float | None = None
+    video: bool = True
+    overwrite: bool = False
+
+
+class _Results:
+    """The files of one run. Closing completes them with what there is."""
+
+    def __init__(self, request: TrackRequest, source: FrameSource) -> None:
+        self._paths = _result_paths(request)
+        name = Path(request.source).stem or "video"
+        with ExitStack() as stack:  # files that are open already are closed if a later one cannot be opened
+            self._json = stack.enter_context(PoseTrackWriter(self._paths["tracks"], name, overwrite=request.overwrite))
+            self._bag = stack.enter_context(BagWriter(self._paths["bag"], overwrite=request.overwrite))
+            self._video = None
+            if "video" in self._paths:
+                self._video = VideoWriter(self._paths["video"], source.fps, overwrite=request.overwrite)
+                stack.enter_context(self._video)
+            self._stack = stack.pop_all()
+        self._trails = Trails()
+
+    def write(self, frame: Frame, poses: Poses) -> None:
+        height, width = frame.image_bgr.shape[:2]
+        self._json.write(poses, frame.index, (width, height), file_name=frame.name)
+        self._bag.write_poses(poses, frame.stamp_ns, (width, height), frame_id=frame.frame_id)
+        if self._video is not None:
+            self._trails.update(poses)
+            self._video.write(draw_poses(frame.image_bgr, poses, trails=self._trails))
+
+    def __enter__(self) -> _Results:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+
+def run_track(request: TrackRequest) -> int:
+    """Tracks, shows progress and the summary; returns the exit code: 0, or 128 + signal if stopped by one.
+
+    Raises KeytrackError for bad input, missing networks and results that are there already.
+    """
+    paths = _result_paths(request)
+    for name in _NAMES.values():
+        require_free(request.out / name, overwrite=request.overwrite)
+    with (
+        shown_warnings() as warnings,
+        open_source(
+            request.source,
+            topic=request.topic,
+            fps=request.fps,
+            start=request.start,
+            every=request.every,
+            frames=request.frames,
+        ) as source,
+    ):
+        pipeline = Pipeline.from_options(request.options)
+        request.out.mkdir(parents=True, exist_ok=True)
+        for name in _NAMES.values():  # nothing of an earlier run stays among the results of this one
+            if (request.out / name).is_file():
+                (request.out / name).unlink()
+        statistics = RunStatistics()
+        began = perf_counter()
+        with stop_signals() as stopped, _Results(request, source) as results:
+            _run(source, pipeline, results, statistics, stopped)
+        summary: dict[str, Any] = {
+            "version": keytrack_ros.__version__,
+            "input": request.source,
+            "selection": {"start": request.start, "every": request.every, "frames": request.frames},
+            **statistics.summary(perf_counter() - began),
+            "unreadable_frames": source.unreadable,
+            "interrupted": bool(stopped),
+            "networks": pipeline.fingerprints,
+            "options": {name: value for name, _, value in flatten(request.options)},
+            "warnings": warnings.texts,
+        }
+    paths["summary"].write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    show_summary(Path(request.source).name, summary, {what: str(path) for what, path in paths.items() if path.exists()})
+    if stopped:
+        console.print(f"stopped by {stopped[0].name} after {statistics.frames} frames; the results hold what there was")
+        return 128 + stopped[0]
+    return 0
+
+
+def _run(
+    source: FrameSource, pipeline: Pipeline, results: _Results, statistics: RunStatistics, stopped: list[signal.Signals]
+) -> None:
+    with FrameProgress(source.name, source.count) as progress:
+        frames = iter(source)
+        while not stopped:
+            began = perf_counter()
+            frame = next(frames, None)
+            if frame is None:
+                return
+            read = perf_counter()
+            poses = pipeline.process(frame.image_bgr, frame.stamp_s)
+            processed = perf_counter()
+            results.write(frame, poses)
+            seconds = {"reading": read - began, **pipeline.stage_seconds, "writing": perf_counter() - processed}
+            statistics.add(poses, seconds)
+            progress.advance(len(poses))
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[signal.Signals]]:
+    """Within it, the first Ctrl-C or SIGTERM only fills the list, so that a frame is never left half written.
+
+    The second one interrupts at once.
+    """
+    caught: list[signal.Signals] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        if caught:
+            raise KeyboardInterrupt
+        caught.append(signal.Signals(number))
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _result_paths(request: TrackRequest) -> dict[str, Path]:
+    if request.out.exists() and not request.out.is_dir():
+        raise OutputError(f"{request.out}: is a file; the results need a folder")
+    return {what: request.out / name for what, name in _NAMES.items() if what != "video" or request.video}
