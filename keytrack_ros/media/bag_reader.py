@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from keytrack_ros.errors import InputError
 from keytrack_ros.media.bag_source import open_bag
 from keytrack_ros.media.messages import TRACKED_POSES, message_to_poses, typestore
-from keytrack_ros.media.sources import NANOSECONDS
+from keytrack_ros.media.sources import NANOSECONDS, Frame
 from keytrack_ros.poses import Poses
 
 
@@ -49,3 +49,17 @@ def read_poses(path: Path, topic: str | None = None) -> Iterator[RecordedFrame]:
             )
     finally:
         reader.close()
+
+
+def with_poses(frames: Iterable[Frame], recorded: Iterable[RecordedFrame]) -> Iterator[tuple[Frame, Poses | None]]:
+    """Every frame of a source with the poses that were recorded for it, by stamp; None where there are none.
+
+    The stamps of both must be of one clock, and grow.
+    """
+    remaining = iter(recorded)
+    upcoming = next(remaining, None)
+    for frame in frames:
+        while upcoming is not None and upcoming.stamp_ns < frame.stamp_ns:
+            upcoming = next(remaining, None)
+        found = upcoming is not None and upcoming.stamp_ns == frame.stamp_ns
+        yield frame, upcoming.poses if found and upcoming is not None else None

@@ -33,7 +33,12 @@ def _compressed_to_bgr(message: Any) -> ImageArray:
     if "compressedDepth" in message.format:
         raise InputError(f"format '{message.format}' is a depth image; a camera image is needed")
     data = np.frombuffer(message.data, np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) if data.size else None
+    # The camera's orientation tag would turn the picture against its frame.
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        image = cv2.imdecode(data, flags) if data.size else None
+    except cv2.error as error:  # a header that announces a size beyond all measure
+        raise InputError(f"{data.size} bytes of format '{message.format}' cannot be decoded: {error.err}") from None
     if image is None:
         raise InputError(f"{data.size} bytes of format '{message.format}' cannot be decoded as an image")
     return as_bgr8(image)

@@ -115,8 +115,8 @@ def _end_on_signals(ending: Ending) -> None:
     signal.set_wakeup_fd(sender.detach())
 
     def wait() -> None:
-        receiver.recv(1)
-        ending(0)
+        while receiver.recv(1):  # a second signal, as from a terminal and from a launcher, finds the socket still open
+            ending(0)
 
     threading.Thread(target=wait, name="signals", daemon=True).start()
 
