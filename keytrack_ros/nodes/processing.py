@@ -20,6 +20,7 @@ from keytrack_ros.msg import SkeletonInfo, TrackedPoseArray
 from keytrack_ros.nodes.images import to_bgr, to_image_message
 from keytrack_ros.nodes.markers import to_markers
 from keytrack_ros.nodes.messages import NANOSECONDS, skeleton_info, stamp_to_ns, to_message
+from keytrack_ros.nodes.publishing import try_publish
 from keytrack_ros.nodes.stamps import Order, StampOrder
 from keytrack_ros.nodes.statistics import Statistics
 from keytrack_ros.nodes.subscribing import keep_last
@@ -150,8 +151,16 @@ class FrameProcessor:
     def _publish(self, poses: Poses, image: ImageArray, header: Header) -> None:
         size = image.shape[1], image.shape[0]
         self._poses.publish(to_message(poses, header, size))
+        extras = []
         if self._markers.get_subscription_count():
-            self._markers.publish(to_markers(poses, header, size))
+            extras.append((self._markers, to_markers(poses, header, size)))
         if self._debug_image.get_subscription_count():
             self._trails.update(poses)
-            self._debug_image.publish(to_image_message(draw_poses(image, poses, trails=self._trails), header))
+            drawn = draw_poses(image, poses, trails=self._trails)
+            extras.append((self._debug_image, to_image_message(drawn, header)))
+        for publisher, message in extras:
+            if not try_publish(publisher, message):
+                self._logger.warning(
+                    f"a message on {publisher.topic_name} is left out: its subscribers are too slow",
+                    throttle_duration_sec=_QUIET_S,
+                )

@@ -20,6 +20,7 @@ from keytrack_ros.msg import TrackedPoseArray
 from keytrack_ros.nodes.images import to_image_message
 from keytrack_ros.nodes.messages import NANOSECONDS, ns_to_stamp, stamp_to_ns
 from keytrack_ros.nodes.parameters import OptionParameters, unknown_parameters
+from keytrack_ros.nodes.publishing import try_publish
 from keytrack_ros.nodes.runner import Ending, run
 from keytrack_ros.nodes.subscribing import RELIABILITIES, keep_last, subscribe
 from keytrack_ros.options import Options, option
@@ -232,7 +233,10 @@ class VideoNode(Node):  # type: ignore[misc]
                 break
             stamp_ns = self._origin_ns + offset_ns + elapsed_ns
             header = Header(stamp=ns_to_stamp(stamp_ns), frame_id=options.frame_id or frame.frame_id or "camera")
-            self._images.publish(to_image_message(frame.image_bgr, header))
+            message = to_image_message(frame.image_bgr, header)
+            while not try_publish(self._images, message) and not self._stopping:
+                self.get_logger().warning("subscribers are behind; waiting to publish", throttle_duration_sec=_REMIND_S)
+                self._wait(0.02)
             self._published += 1
             if options.pace_topic:
                 self._wait_for_poses(stamp_ns)

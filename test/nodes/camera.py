@@ -1,0 +1,62 @@
+"""A camera and a listener at a tracker, for the tests that feed it frame by frame."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from keytrack_ros.msg import TrackedPoseArray
+from sensor_msgs.msg import Image
+
+from keytrack_ros.nodes.messages import stamp_to_ns
+from keytrack_ros.nodes.publishing import try_publish
+from test.nodes.graph import Graph, image_message
+from test.toy import draw_frame
+
+Places = list[tuple[float, float]]
+
+
+class Camera:
+    """Publishes images to `image_topic` and hears the poses of `tracker`; stamps grow by 0.1 s unless given."""
+
+    def __init__(self, graph: Graph, image_topic: str = "/image", tracker: str = "/tracker") -> None:
+        self.graph = graph
+        self.poses: list[TrackedPoseArray] = graph.listen(TrackedPoseArray, f"{tracker}/poses")
+        graph.spin_until(lambda: graph.node.count_publishers(f"{tracker}/poses"))
+        self.publisher = graph.publisher(Image, image_topic)
+        self.stamp_s = 100.0
+
+    def publish(self, frame: npt.NDArray[np.uint8], stamp_s: float | None = None, frame_id: str = "camera") -> Image:
+        """Publishes a BGR frame and returns its message."""
+        self.stamp_s = self.stamp_s + 0.1 if stamp_s is None else stamp_s
+        message = image_message(frame, self.stamp_s, frame_id)
+        self.graph.spin_until(lambda: try_publish(self.publisher, message))
+        return message
+
+    def publish_message(self, message: Image) -> None:
+        """Publishes a message as it is, but for a new stamp."""
+        self.publish_stamp(message)
+        self.publisher.publish(message)
+
+    def publish_stamp(self, message: Any) -> None:
+        """Gives a message the next stamp."""
+        self.stamp_s += 0.1
+        message.header = image_message(np.zeros((1, 1, 3), np.uint8), self.stamp_s).header
+
+    def show(self, places: Places, stamp_s: float | None = None, **options: Any) -> TrackedPoseArray:
+        """Publishes a frame with people at these places and returns what the tracker makes of it."""
+        before = len(self.poses)
+        size = options.pop("size", None)
+        self.publish(draw_frame(places, size) if size else draw_frame(places), stamp_s, **options)
+        self.graph.spin_until(lambda: len(self.poses) > before)
+        return self.poses[-1]
+
+
+def stamps_ns(messages: list[Any]) -> list[int]:
+    return [stamp_to_ns(message.header.stamp) for message in messages]
+
+
+def ids_by_place(message: TrackedPoseArray) -> list[int]:
+    """Ids from left to right."""
+    return [pose.track_id for pose in sorted(message.poses, key=lambda pose: pose.x_min)]
