@@ -1,0 +1,90 @@
+"""Does the tracker node's memory grow? Runs a real graph (video_node → tracker_node, lock-step, over DDS) on the toy
+world for many frames and prints the tracker's resident size as it goes.
+
+    .venv/bin/python bench/memory.py --frames 5000
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from test import toy  # noqa: E402
+
+
+def resident_mib(process: subprocess.Popen[str]) -> float:
+    """Resident size of a process."""
+    return int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def write_video(file: Path, frames: int, people: int) -> None:
+    """A clip of the toy world."""
+    video = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*"MJPG"), 25, toy.FRAME_SIZE)
+    for places in toy.walk(frames, people):
+        video.write(toy.draw_frame(places))
+    video.release()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, default=5000)
+    parser.add_argument("--people", type=int, default=4)
+    arguments = parser.parse_args()
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "ROS_DOMAIN_ID": str(1 + os.getpid() % 100),
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        networks = toy.write_networks(Path(folder) / "networks")
+        clip = Path(folder) / "toy.avi"
+        write_video(clip, arguments.frames, arguments.people)
+
+        def start(node: str, *ros_arguments: str) -> subprocess.Popen[str]:
+            command = [str(Path(sys.prefix) / "lib" / "keytrack_ros" / node), "--ros-args", *ros_arguments]
+            return subprocess.Popen(command, env=environment, cwd=ROOT, text=True)
+
+        tracker = start(
+            "tracker_node",
+            *("-r", "image:=image_raw", "-p", f"inference.models:={networks}"),
+            *("-p", f"detector.model:={toy.DETECTOR}", "-p", f"estimator.model:={toy.ESTIMATOR}"),
+        )
+        video = start(
+            "video_node",
+            *("-p", f"source:={clip}", "-p", "pace_topic:=/tracker/poses"),
+            *("-p", "wait_for_subscribers:=1"),
+        )
+        begin, first = time.monotonic(), None
+        try:
+            while video.poll() is None:
+                if tracker.poll() is not None:
+                    print("the tracker ended early")
+                    return 1
+                time.sleep(5)
+                size = resident_mib(tracker)
+                first = first or size
+                print(f"{time.monotonic() - begin:6.0f} s  tracker {size:7.1f} MiB", flush=True)
+            print(
+                f"after {arguments.frames} frames: {resident_mib(tracker) - (first or 0):+.1f} MiB since the first look"
+            )
+        finally:
+            for process in (video, tracker):
+                process.send_signal(signal.SIGINT)
+                process.wait(10)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
