@@ -39,7 +39,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(networks: Path, *arguments: str | Path) -> subprocess.Popen[str]:
-    environment = os.environ | {"KEYTRACK_MODELS": str(networks), "PYTHONPATH": str(REPOSITORY)}
+    environment = os.environ | {"KEYTRACK_MODELS": str(networks), "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200"}
     command = [sys.executable, str(REPOSITORY / "scripts/demo.py"), *map(str, arguments)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

@@ -70,7 +70,7 @@ def show_summary(title: str, summary: Mapping[str, Any], results: Mapping[str, s
     people, lengths = summary["people_per_frame"], summary["track_length_frames"]
     table = Table(title=title, title_justify="left", show_header=False)
     table.add_column(style="bold")
-    table.add_column()
+    table.add_column(overflow="fold")
     table.add_row("frames", f"{summary['frames']}, {summary['frames_with_people']} of them with people")
     table.add_row("people seen", f"{summary['poses']} poses, {summary['poses_carried_over']} of them carried over")
     table.add_row("people per frame", f"mean {people['mean']:.2f}, most {people['max']}")
