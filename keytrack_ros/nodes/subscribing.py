@@ -75,12 +75,13 @@ def explain_silence(node: Node, subscription: Subscription, message_type: type[A
     topic, wanted = subscription.topic_name, type_name(message_type)
     reliability = subscription.qos_profile.reliability
     what = f"nothing has arrived on {topic} ({wanted}, {reliability.name.lower()}): "
+    own = node.get_fully_qualified_name()
     publishers = node.get_publishers_info_by_topic(topic)
     if not publishers:
         others = sorted(
             name
             for name, types in node.get_topic_names_and_types()
-            if wanted in types and name != topic and node.count_publishers(name)
+            if wanted in types and any(_publisher(i) != own for i in node.get_publishers_info_by_topic(name))
         )
         hint = f"that type is published on {', '.join(others)}" if others else "no topic of that type is published"
         return f"{what}nobody publishes it; {hint}"

@@ -261,8 +261,7 @@ class TrackerNode(LifecycleNode):  # type: ignore[misc]
         fingerprints = self._processor.fingerprints if self._processor is not None else {}
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
-        name = f"{self.get_namespace().rstrip('/')}/{self.get_name()}"
-        message.status = [status(name, self._state, counts, fingerprints, warning)]
+        message.status = [status(self.get_fully_qualified_name(), self._state, counts, fingerprints, warning)]
         self._diagnostics.publish(message)
 
 
