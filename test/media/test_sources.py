@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import struct
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -27,6 +29,21 @@ def write_video(path: Path, frames: int = 20, fps: float = 10) -> Path:
         writer.write(noise(index))
     writer.release()
     return path
+
+
+def set_pace_of_second_half(path: Path, factor: float) -> None:
+    """Makes the last frames of an mp4 of 20 last `factor` times as long, by editing its time table (box `stts`)."""
+    data = path.read_bytes()
+    table = data.index(b"stts") - 4
+    size, _, _, entries, frames, ticks = struct.unpack(">I4sIIII", data[table : table + 24])
+    assert (size, entries, frames) == (24, 1, 20)
+    longer = struct.pack(">I4sIIIIII", 32, b"stts", 0, 2, 10, ticks, 10, int(factor * ticks))
+    data = data[:table] + longer + data[table + 24 :]
+    for box in (b"moov", b"trak", b"mdia", b"minf", b"stbl"):  # all that hold it; the frames lie before them
+        start = data.index(box) - 4
+        (old,) = struct.unpack(">I", data[start : start + 4])
+        data = data[:start] + struct.pack(">I", old + 8) + data[start + 4 :]
+    path.write_bytes(data)
 
 
 def write_images(folder: Path, names: list[str]) -> Path:
@@ -58,6 +75,22 @@ class TestVideo:
         assert [f.stamp_s for f in frames] == pytest.approx([i / 10 for i in range(20)])
         assert all(f.image_bgr.shape == (120, 160, 3) and f.image_bgr.dtype == np.uint8 for f in frames)
         np.testing.assert_allclose([f.image_bgr.mean() for f in frames], 60 + np.arange(20), atol=3)
+
+    def test_a_variable_frame_rate_keeps_its_stamps(self, tmp_path: Path) -> None:
+        path = write_video(tmp_path / "a.mp4", frames=20, fps=10)
+        set_pace_of_second_half(path, 0.5)
+        frames = read(path)
+        assert len(frames) == 20
+        # ten frames at 10 fps, then ten at 20 fps
+        expected = [i * 0.1 for i in range(10)] + [1.0 + i * 0.05 for i in range(10)]
+        assert [f.stamp_s for f in frames] == pytest.approx(expected, abs=0.002)
+
+    def test_stamps_that_stand_still_are_made_to_grow(self, tmp_path: Path) -> None:
+        path = write_video(tmp_path / "a.mp4", frames=20, fps=10)
+        set_pace_of_second_half(path, 0)
+        stamps = [f.stamp_s for f in read(path)]
+        assert len(stamps) == 20
+        assert all(later > earlier for earlier, later in pairwise(stamps))
 
     def test_selection_counts_in_frames_of_the_source(self, tmp_path: Path) -> None:
         path = write_video(tmp_path / "a.avi")
