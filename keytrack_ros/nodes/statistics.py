@@ -26,7 +26,8 @@ class Snapshot:
         dropped: those that a newer one replaced before their turn.
         rejected: those that could not be used, by cause: `image` (malformed or of the wrong kind), `late` (an older
             stamp than the last), `failed` (an error while processing).
-        lost: images that the middleware reports as lost before they were received.
+        lost: images that were published but never received: replaced by a newer one in the middleware's queue, or
+            lost on the way.
         people: people in the last frame processed.
         fps: frames processed per second since the snapshot before.
         milliseconds: for each stage median and 95th percentile.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rclpy.node import Node
@@ -11,9 +11,9 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 
 try:
-    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
+    from rclpy.event_handler import SubscriptionEventCallbacks
 except ImportError:  # ROS 2 Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
+    from rclpy.qos_event import SubscriptionEventCallbacks
 
 RELIABILITIES = ("reliable", "best_effort")
 
@@ -35,39 +35,45 @@ def subscribe(
     """A subscription with QoS overrides, that warns of incompatible publishers.
 
     Args:
-        lost: is told how many messages the middleware has lost since the last call, where it reports that.
+        lost: is told of messages that were published but never came, where the ROS distribution numbers them.
         raw: the callback gets serialised messages.
     """
     full_name = node.resolve_topic_name(topic)
 
     def incompatible(event: Any) -> None:
-        policy = qos_policy_name_from_kind(event.last_policy_kind)
+        policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
         node.get_logger().warning(
             f"a publisher of {full_name} offers another {policy} than this subscription asks for; nothing of it "
-            f"arrives: change the publisher, or qos_overrides.{full_name}.subscription.{policy.lower()} here"
+            f"arrives: change the publisher, or qos_overrides.{full_name}.subscription.{policy} here"
         )
 
-    def create(events: SubscriptionEventCallbacks) -> Subscription:
-        return node.create_subscription(
-            message_type,
-            topic,
-            callback,
-            qos,
-            event_callbacks=events,
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-            raw=raw,
-        )
+    return node.create_subscription(
+        message_type,
+        topic,
+        callback if lost is None else _counting(callback, lost),
+        qos,
+        event_callbacks=SubscriptionEventCallbacks(incompatible_qos=incompatible),
+        qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        raw=raw,
+    )
 
-    if lost is not None:
-        try:
-            return create(
-                SubscriptionEventCallbacks(
-                    incompatible_qos=incompatible, message_lost=lambda event: lost(event.total_count_change)
-                )
-            )
-        except UnsupportedEventTypeError:  # not every middleware can tell
-            pass
-    return create(SubscriptionEventCallbacks(incompatible_qos=incompatible))
+
+def _counting(callback: Callable[[Any], None], lost: Callable[[int], None]) -> Callable[..., None]:
+    """`callback`, after `lost` was told of the gap before a message in its publisher's numbering."""
+    if not hasattr(Subscription, "CallbackType"):  # ROS 2 Humble gives callbacks the message alone
+        return callback
+    last: dict[bytes, int] = {}
+
+    def with_info(message: Any, info: Mapping[str, Any]) -> None:
+        number, publisher = info.get("publication_sequence_number"), info.get("publisher_gid")
+        if number is not None and publisher is not None:
+            missed = number - last.get(publisher["data"], number - 1) - 1
+            last[publisher["data"]] = number
+            if missed > 0:
+                lost(missed)
+        callback(message)
+
+    return with_info
 
 
 def explain_silence(node: Node, subscription: Subscription, message_type: type[Any]) -> str:

@@ -134,6 +134,9 @@ class VideoNode(Node):  # type: ignore[misc]
         self._stopping = False
         self._poses_stamp_ns: int | None = None
         self._player: threading.Thread | None = None
+        self._pace_topic = self.resolve_topic_name(self._options.pace_topic) if self._options.pace_topic else ""
+        self._begin_s = 0.0  # when the first frame was due, on the monotonic clock
+        self._origin_ns = 0  # its stamp
         self._published = 0
         self._unanswered = 0
 
@@ -143,8 +146,8 @@ class VideoNode(Node):  # type: ignore[misc]
             self.get_logger().warning(f"parameter {name} is set, but this node has none of that name")
         if not self._options.source:
             raise InputError("parameter source is empty; name a video, a folder of images, a bag or a webcam's number")
-        if self._options.pace_topic:
-            subscribe(self, TrackedPoseArray, self._options.pace_topic, self._on_poses, keep_last(10, "reliable"))
+        if self._pace_topic:
+            subscribe(self, TrackedPoseArray, self._pace_topic, self._on_poses, keep_last(10, "reliable"))
         source = self._open()
         self._player = threading.Thread(target=self._play, args=(source,), name="player", daemon=True)
         self._player.start()
@@ -190,12 +193,12 @@ class VideoNode(Node):  # type: ignore[misc]
 
     def _wait_for_partners(self) -> None:
         """Until there are subscribers enough and, in lock-step, someone who publishes poses."""
-        wanted, pace_topic = self._options.wait_for_subscribers, self._options.pace_topic
+        wanted = self._options.wait_for_subscribers
         while not self._stopping:
             if self._images.get_subscription_count() < wanted:
                 missing = f"{wanted} subscriber(s) on {self._images.topic_name}"
-            elif pace_topic and not self.count_publishers(pace_topic):
-                missing = f"a publisher on {pace_topic}"
+            elif self._pace_topic and not self.count_publishers(self._pace_topic):
+                missing = f"a publisher on {self._pace_topic}"
             else:
                 return
             self.get_logger().info(f"waiting for {missing}", throttle_duration_sec=_REMIND_S, skip_first=True)
@@ -238,13 +241,13 @@ class VideoNode(Node):  # type: ignore[misc]
                 self.get_logger().warning("subscribers are behind; waiting to publish", throttle_duration_sec=_REMIND_S)
                 self._wait(0.02)
             self._published += 1
-            if options.pace_topic:
+            if self._pace_topic:
                 self._wait_for_poses(stamp_ns)
         return offset_ns + elapsed_ns + round(NANOSECONDS / fps)
 
     def _wait_until_due(self, seconds: float) -> None:
         """Sleeps until `seconds` after the first frame, where frames are paced by time."""
-        if self._options.as_fast_as_possible or self._options.pace_topic:
+        if self._options.as_fast_as_possible or self._pace_topic:
             return
         wait_s = self._begin_s + seconds - time.monotonic()
         if wait_s > 0:
@@ -263,7 +266,7 @@ class VideoNode(Node):  # type: ignore[misc]
         if not found:
             self._unanswered += 1
             self.get_logger().warning(
-                f"no poses on {self._options.pace_topic} for frame {self._published} within "
+                f"no poses on {self._pace_topic} for frame {self._published} within "
                 f"{self._options.pace_timeout_s:g} s; going on without"
             )
 

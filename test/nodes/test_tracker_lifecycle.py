@@ -147,7 +147,7 @@ def test_silence_is_explained(graph: Graph, toy_models: Path) -> None:
     best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
     graph.node.create_publisher(Image, "/image", best_effort)
     graph.spin_until(lambda: "/test publishes best_effort" in graph.diagnostics["message"])
-    graph.spin_until(lambda: "a publisher of /image offers another RELIABILITY" in process.log)
+    graph.spin_until(lambda: "a publisher of /image offers another reliability" in process.log)
     assert "qos_overrides./image.subscription.reliability" in process.log
 
     camera = Camera(graph)
