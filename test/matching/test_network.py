@@ -1,0 +1,97 @@
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed; make dev installs it")
+
+from keytrack_ros.matching.network import EntailmentNetwork, NetworkOptions  # noqa: E402
+
+
+def random_pairs(count: int, seed: int = 0) -> list[torch.Tensor]:
+    chance = torch.Generator().manual_seed(seed)
+    positions = torch.randint(0, 432, (count, 30), generator=chance)
+    types = torch.arange(15).repeat(2).expand(count, 30)
+    gaps = torch.randint(1, 5, (count, 1), generator=chance)
+    segments = torch.cat([torch.zeros(count, 15, dtype=torch.long), gaps.expand(count, 15)], 1)
+    mask = torch.rand(count, 30, generator=chance) < 0.7
+    return [positions, types, segments, mask]
+
+
+@pytest.fixture(scope="module")
+def network() -> EntailmentNetwork:
+    torch.manual_seed(3)
+    network = EntailmentNetwork().eval()
+    with torch.no_grad():  # the initial weights are so small that every difference would be, too
+        for parameter in network.parameters():
+            parameter.mul_(4)
+    return network
+
+
+def count(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+class TestSize:
+    def test_with_distinct_segments(self):
+        assert count(EntailmentNetwork()) == 473_218
+
+    def test_with_the_papers_segments(self):
+        network = EntailmentNetwork(NetworkOptions(segments="paper"))
+        assert count(network) == 473_090
+        assert count(network.embedding) == 57_728 + 256
+        assert [count(layer) for layer in network.layers] == [99_584] * 4
+        assert count(network.pooler) == 16_512
+        assert count(network.classifier) == 258
+
+
+def test_initial_weights_are_normal_with_deviation_0_02_and_biases_0():
+    torch.manual_seed(0)
+    network = EntailmentNetwork()
+    assert network.embedding.positions.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert network.layers[2].attention.key.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert network.pooler.bias.abs().max() == 0
+
+
+@torch.no_grad()
+def test_a_masked_token_has_no_influence(network):
+    pairs = random_pairs(8)
+    before = network(*pairs)
+    masked = ~pairs[3]
+    masked[:, 0] = False  # token 0 is what the pooler reads, masked or not
+    pairs[0] = torch.where(masked, (pairs[0] + 217) % 432, pairs[0])
+    torch.testing.assert_close(network(*pairs), before, rtol=0, atol=1e-6)
+
+
+@torch.no_grad()
+def test_every_token_that_is_not_masked_has_influence(network):
+    positions, types, segments, _ = random_pairs(1)
+    everything = torch.ones(1, 30, dtype=torch.bool)
+    before = network(positions, types, segments, everything)
+    for token in range(30):
+        moved = positions.clone()
+        moved[0, token] = (moved[0, token] + 217) % 432
+        assert (network(moved, types, segments, everything) - before).abs().max() > 1e-5
+
+
+@torch.no_grad()
+def test_the_segment_tells_the_gap(network):
+    positions, types, segments, mask = random_pairs(1)
+    logits = []
+    for gap in range(1, 5):
+        segments[:, 15:] = gap
+        logits.append(network(positions, types, segments, mask)[0, 1].item())
+    assert len({round(value, 6) for value in logits}) == 4
+
+
+@torch.no_grad()
+def test_without_any_unmasked_token_the_logits_are_finite(network):
+    pairs = random_pairs(4)
+    pairs[3][0] = False
+    pairs[3][1, :15] = False
+    pairs[3][2, 15:] = False
+    assert torch.isfinite(network(*pairs)).all()
+
+
+@torch.no_grad()
+def test_a_pair_does_not_depend_on_the_others_of_its_batch(network):
+    pairs = random_pairs(6)
+    alone = torch.cat([network(*(tensor[i : i + 1] for tensor in pairs)) for i in range(6)])
+    torch.testing.assert_close(network(*pairs), alone, rtol=0, atol=1e-5)
