@@ -1,0 +1,1 @@
+"""Training of the matcher: data, augmentation, loop, export, and the commands that start it."""

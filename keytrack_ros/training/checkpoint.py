@@ -1,0 +1,49 @@
+"""Checkpoints of training runs: written all or not at all, and refused by a run that is not theirs."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from keytrack_ros.errors import DataError
+
+_FORMAT = 1
+
+
+def save_checkpoint(file: Path, configuration: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """Writes `state` with the configuration of its run."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(file.name + ".part")
+    torch.save({"format": _FORMAT, "configuration": dict(configuration), **state}, part)
+    part.replace(file)
+
+
+def load_checkpoint(file: Path, configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """The state in `file`.
+
+    Raises DataError if the file is missing or damaged, or if it belongs to a run with another configuration; the
+    differences are named.
+    """
+    try:
+        content: Any = torch.load(file, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise DataError(f"{file}: {error.strerror}; there is no run to resume, start it without --resume") from None
+    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError) as error:
+        reason = str(error).split("\n")[0]
+        raise DataError(f"{file}: not a checkpoint: {reason}") from None
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise DataError(f"{file}: not a checkpoint of this program's training")
+    saved = content["configuration"]
+    differences = [
+        f"{key} is {saved.get(key)!r} there and {configuration.get(key)!r} here"
+        for key in {**saved, **configuration}
+        if saved.get(key) != configuration.get(key)
+    ]
+    if differences:
+        raise DataError(f"{file}: belongs to another run: {'; '.join(differences)}; use another run folder")
+    return content

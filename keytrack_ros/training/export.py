@@ -1,0 +1,127 @@
+"""From a trained matcher to the files that a tracker loads: ONNX and its model file; and the weights for torch."""
+
+from __future__ import annotations
+
+import copy
+import io
+import math
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import torch
+import yaml
+
+from keytrack_ros import skeleton
+from keytrack_ros.errors import ModelError
+from keytrack_ros.inference.cards import file_sha256
+from keytrack_ros.matching.entailment import INPUTS, OUTPUT
+from keytrack_ros.matching.network import EntailmentNetwork, NetworkOptions
+from keytrack_ros.matching.tokens import segment_rows
+
+OPSET = 17
+TOLERANCE = 1e-5
+"""Largest difference of a logit between the exported graph and torch."""
+
+LICENCE = (
+    "weights: non-commercial research use, as the tracks they were trained on come from PoseTrack and Penn Action "
+    "annotations for which no other licence is stated"
+)
+SOURCE = "keytrack train matcher; see docs/models/pose_entailment.md"
+
+
+def export_matcher(
+    network: EntailmentNetwork, folder: Path, prior: float = 0.5, name: str = "pose_entailment"
+) -> list[Path]:
+    """Writes NAME.pt, NAME.onnx and NAME.yaml; the graph is compared with torch first.
+
+    `network` was trained on balanced pairs with hard negatives. Where a tracker must decide, most pairs are one person:
+    better candidates have gone to others already. Its logits are therefore moved to that prior (Saerens et al., 2002).
+
+    Returns the three paths. Raises ModelError if the graph computes something else than the network.
+    """
+    network = copy.deepcopy(network).to("cpu").eval()
+    with torch.no_grad():
+        network.classifier.bias[1] += math.log(prior / (1 - prior))
+    graph = onnx_bytes(network)
+    error = largest_difference(network, graph)
+    if error > TOLERANCE:
+        raise ModelError(f"{name}: the exported graph differs from torch by {error:.1e}; nothing was written")
+    folder.mkdir(parents=True, exist_ok=True)
+    weights, onnx_file, card = (folder / f"{name}{suffix}" for suffix in (".pt", ".onnx", ".yaml"))
+    torch.save({"network": asdict(network.options), "weights": network.state_dict()}, weights)
+    onnx_file.write_bytes(graph)
+    content = {
+        "name": name,
+        "task": "matching",
+        "file": onnx_file.name,
+        "sha256": file_sha256(onnx_file),
+        "licence": LICENCE,
+        "source": SOURCE,
+        "grid": list(network.options.grid),
+        "memory_frames": network.options.memory_frames,
+        "segments": network.options.segments,
+    }
+    card.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
+    return [weights, onnx_file, card]
+
+
+def load_weights(file: Path) -> EntailmentNetwork:
+    """The torch network of a NAME.pt, in evaluation mode. Raises ModelError if it is not one."""
+    try:
+        content: Any = torch.load(file, map_location="cpu", weights_only=True)
+        options = {**content["network"], "grid": tuple(content["network"]["grid"])}
+        network = EntailmentNetwork(NetworkOptions(**options))
+        network.load_state_dict(content["weights"])
+    except OSError as error:
+        raise ModelError(f"{file}: {error.strerror}") from None
+    except Exception as error:  # whatever unpickling of a foreign file may raise
+        raise ModelError(f"{file}: not weights of a matcher: {str(error).splitlines()[0]}") from None
+    return network.eval()
+
+
+def onnx_bytes(network: EntailmentNetwork) -> bytes:
+    """The network as ONNX with a free number of pairs."""
+    stream = io.BytesIO()
+    with warnings.catch_warnings():
+        # The TorchScript exporter is chosen on purpose: the graph of its successor cannot be quantised.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            network,
+            _random_pairs(network.options, 2),
+            stream,  # type: ignore[arg-type]
+            input_names=list(INPUTS),
+            output_names=[OUTPUT],
+            dynamic_axes={name: {0: "pairs"} for name in (*INPUTS, OUTPUT)},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    return stream.getvalue()
+
+
+def largest_difference(network: EntailmentNetwork, graph: bytes) -> float:
+    """Largest absolute difference of a logit between the graph on ONNX Runtime and torch, over several batch sizes."""
+    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    worst = 0.0
+    for count in (1, 3, 200):
+        tensors = _random_pairs(network.options, count)
+        with torch.no_grad():
+            expected = network(*tensors).numpy()
+        found = session.run([OUTPUT], {n: t.numpy() for n, t in zip(INPUTS, tensors, strict=True)})[0]
+        worst = max(worst, float(np.abs(found - expected).max()))
+    return worst
+
+
+def _random_pairs(options: NetworkOptions, count: int) -> tuple[torch.Tensor, ...]:
+    chance = np.random.default_rng(count)
+    shape = (count, 2 * skeleton.COUNT)
+    rows = segment_rows(options.memory_frames, options.segments)
+    return (
+        torch.from_numpy(chance.integers(0, options.grid[0] * options.grid[1], shape)),
+        torch.arange(skeleton.COUNT).repeat(2).expand(shape).contiguous(),
+        torch.from_numpy(chance.integers(0, rows, shape)),
+        torch.from_numpy(chance.random(shape) < 0.8),
+    )

@@ -1,0 +1,230 @@
+"""Trains Pose Entailment: cross-entropy over pairs of poses, AdamW, warm-up, then linear to 0 (paper A.4).
+
+All chance of step k comes from (seed, k) alone, so that a resumed run walks the same curve as one never stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from keytrack_ros.errors import OptionError
+from keytrack_ros.matching.network import EntailmentNetwork, NetworkOptions
+from keytrack_ros.matching.tokens import PairTokens
+from keytrack_ros.training.checkpoint import load_checkpoint, save_checkpoint
+from keytrack_ros.training.curves import Epoch, write_log
+from keytrack_ros.training.options import FIT_FOR_ANY_RUN, TrainOptions
+from keytrack_ros.training.pairs import Batch, PairSampler
+from keytrack_ros.training.tracks import Tracks
+
+_VALIDATION_SEED = 20191
+_CHUNK = 512
+
+
+@dataclass(frozen=True)
+class Progress:
+    """State of a run after a step; loss and accuracy are means since the epoch began."""
+
+    step: int
+    steps: int
+    epoch: int
+    loss: float
+    accuracy: float
+    pairs_per_second: float
+    validation_accuracy: float | None
+
+
+class MatcherTraining:
+    """One training run: network, optimiser, log and checkpoint in a run folder.
+
+    Args:
+        training: tracks to learn from.
+        validation: tracks of other videos.
+        folder: run folder; `checkpoint.pt` and `log.csv` go there.
+        options: see `TrainOptions`.
+        resume: continue from the folder's checkpoint.
+
+    Raises:
+        DataError: the tracks give no pairs, or the checkpoint is missing or belongs to other data or other options.
+        OptionError: CUDA was asked for and there is none.
+    """
+
+    def __init__(
+        self, training: Tracks, validation: Tracks, folder: Path, options: TrainOptions, resume: bool = False
+    ) -> None:
+        self.options, self.folder = options, folder
+        self.device = _device(options.device)
+        if options.threads:
+            torch.set_num_threads(options.threads)
+        self._sampler = PairSampler(training, options.memory_frames, options.segments)
+        self._validation = PairSampler(validation, options.memory_frames, options.segments).nearest_batch(
+            options.validation_pairs, np.random.default_rng(_VALIDATION_SEED)
+        )
+        torch.manual_seed(options.seed)
+        self.network = EntailmentNetwork(_network_options(options)).to(self.device)
+        self._optimiser = torch.optim.AdamW(_parameter_groups(self.network, options.weight_decay), fused=True)
+        self.step = 0
+        self.log: list[Epoch] = []
+        self._seconds = 0.0
+        self._loss_sum = self._right = 0.0
+        self._configuration = {
+            **{key: value for key, value in asdict(options).items() if key not in FIT_FOR_ANY_RUN},
+            "training data": training.fingerprint,
+            "validation data": validation.fingerprint,
+        }
+        if resume:
+            self._restore()
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the state of the run is kept."""
+        return self.folder / "checkpoint.pt"
+
+    @property
+    def finished(self) -> bool:
+        return self.step >= self.options.steps
+
+    def run(self, report: Callable[[Progress], None], stopped: Callable[[], bool] = lambda: False) -> None:
+        """Trains to the end, or until `stopped()` is true after a step; saves a checkpoint in either case.
+
+        `report` is called after every step.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        saved = time.monotonic()
+        while not self.finished and not stopped():
+            began = time.monotonic()
+            self._train_step()
+            self._seconds += time.monotonic() - began
+            if self.step % self.options.steps_per_epoch == 0:
+                self._end_epoch()
+                self.save()
+                saved = time.monotonic()
+            elif time.monotonic() - saved > 60 * self.options.checkpoint_minutes:
+                self.save()
+                saved = time.monotonic()
+            report(self._progress())
+        self.save()
+
+    def save(self) -> None:
+        """Writes the checkpoint, all of it or none."""
+        state = {
+            "network": self.network.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "step": self.step,
+            "seconds": self._seconds,
+            "loss_sum": self._loss_sum,
+            "right": self._right,
+            "log": [asdict(epoch) for epoch in self.log],
+        }
+        save_checkpoint(self.checkpoint, self._configuration, state)
+
+    def _restore(self) -> None:
+        state = load_checkpoint(self.checkpoint, self._configuration)
+        self.network.load_state_dict(state["network"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self.step, self._seconds = state["step"], state["seconds"]
+        self._loss_sum, self._right = state["loss_sum"], state["right"]
+        self.log = [Epoch(**row) for row in state["log"]]
+
+    def _train_step(self) -> None:
+        seeds = np.random.SeedSequence((self.options.seed, self.step)).generate_state(2)
+        batch = self._sampler.batch(self.options.batch_size, np.random.default_rng(seeds[0]))
+        torch.manual_seed(int(seeds[1]))
+        for group in self._optimiser.param_groups:
+            group["lr"] = learning_rate(self.step, self.options)
+        self.network.train()
+        labels = torch.from_numpy(batch.labels).to(self.device)
+        logits = self._logits(batch.tokens)
+        loss = cross_entropy(logits, labels)
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimiser.step()
+        self.step += 1
+        self._loss_sum += loss.item()
+        self._right += (logits.argmax(1) == labels).float().mean().item()
+
+    def _logits(self, tokens: PairTokens) -> Tensor:
+        arrays = (tokens.positions, tokens.types, tokens.segments, tokens.mask)
+        tensors = [torch.from_numpy(np.ascontiguousarray(array)).to(self.device) for array in arrays]
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.precision == "bfloat16"):
+            logits: Tensor = self.network(*tensors)
+        return logits.float()
+
+    def _end_epoch(self) -> None:
+        loss, accuracy = self._validate(self._validation)
+        steps = self.options.steps_per_epoch
+        self.log.append(
+            Epoch(
+                epoch=len(self.log) + 1,
+                step=self.step,
+                seconds=round(self._seconds, 1),
+                learning_rate=learning_rate(self.step - 1, self.options),
+                loss=self._loss_sum / steps,
+                accuracy=self._right / steps,
+                validation_loss=loss,
+                validation_accuracy=accuracy,
+            )
+        )
+        self._loss_sum = self._right = 0.0
+        write_log(self.folder / "log.csv", self.log)
+
+    def _validate(self, batch: Batch) -> tuple[float, float]:
+        self.network.eval()
+        tokens, count = batch.tokens, len(batch.labels)
+        parts = []
+        with torch.no_grad():
+            for start in range(0, count, _CHUNK):
+                rows = slice(start, start + _CHUNK)
+                part = PairTokens(tokens.positions[rows], tokens.types[rows], tokens.segments[rows], tokens.mask[rows])
+                parts.append(self._logits(part).cpu())
+        logits, labels = torch.cat(parts), torch.from_numpy(batch.labels)
+        return cross_entropy(logits, labels).item(), (logits.argmax(1) == labels).float().mean().item()
+
+    def _progress(self) -> Progress:
+        in_epoch = (self.step - 1) % self.options.steps_per_epoch + 1
+        if in_epoch == self.options.steps_per_epoch and self.log:
+            loss, accuracy = self.log[-1].loss, self.log[-1].accuracy
+        else:
+            loss, accuracy = self._loss_sum / in_epoch, self._right / in_epoch
+        return Progress(
+            step=self.step,
+            steps=self.options.steps,
+            epoch=(self.step - 1) // self.options.steps_per_epoch + 1,
+            loss=loss,
+            accuracy=accuracy,
+            pairs_per_second=self.step * self.options.batch_size / max(self._seconds, 1e-9),
+            validation_accuracy=self.log[-1].validation_accuracy if self.log else None,
+        )
+
+
+def learning_rate(step: int, options: TrainOptions) -> float:
+    """Of step 0, 1, …: linear warm-up to `options.learning_rate`, then linear to 0 at the end."""
+    warm = round(options.warm_up * options.steps)
+    if step < warm:
+        return options.learning_rate * (step + 1) / warm
+    return options.learning_rate * (options.steps - step) / max(options.steps - warm, 1)
+
+
+def _network_options(options: TrainOptions) -> NetworkOptions:
+    return NetworkOptions(memory_frames=options.memory_frames, segments=options.segments, dropout=options.dropout)
+
+
+def _parameter_groups(network: EntailmentNetwork, weight_decay: float) -> list[dict[str, object]]:
+    """Biases and LayerNorm are not decayed, as usual with BERT."""
+    matrices = [p for p in network.parameters() if p.ndim > 1]
+    vectors = [p for p in network.parameters() if p.ndim <= 1]
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+
+
+def _device(name: str) -> torch.device:
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise OptionError("device: torch sees no CUDA GPU; use cpu or auto")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and available) else "cpu")

@@ -1,0 +1,117 @@
+import csv
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed; make dev installs it")
+
+from keytrack_ros.errors import DataError  # noqa: E402
+from keytrack_ros.training.matcher import MatcherTraining, Progress, learning_rate  # noqa: E402
+from keytrack_ros.training.options import TrainOptions  # noqa: E402
+from keytrack_ros.training.tracks import held_back_videos, load_tracks, training_videos  # noqa: E402
+from test.training.toy_tracks import write_tracks  # noqa: E402
+
+TINY = TrainOptions(epochs=3, steps_per_epoch=4, batch_size=32, validation_pairs=64, threads=1)
+
+
+@pytest.fixture(scope="module")
+def splits(tmp_path_factory):
+    tracks = load_tracks(write_tracks(tmp_path_factory.mktemp("tracks"), frames=20))
+    return tracks.select(training_videos(tracks)), tracks.select(held_back_videos(tracks))
+
+
+def trained(splits, folder: Path, options: TrainOptions = TINY, stop_at: int | None = None, resume: bool = False):
+    """A run, to its end or to step `stop_at`, and what it reported."""
+    run = MatcherTraining(*splits, folder, options, resume)
+    reports: list[Progress] = []
+    run.run(reports.append, lambda: run.step == stop_at)
+    return run, reports
+
+
+def test_it_learns_to_tell_people_apart(splits, tmp_path):
+    options = dataclasses.replace(TINY, epochs=5, steps_per_epoch=30, batch_size=96, warm_up=0.2, dropout=0.0)
+    run, _ = trained(splits, tmp_path, options)
+    assert run.log[0].loss > 0.68  # chance is ln 2 = 0.693
+    assert run.log[-1].loss < 0.63
+    assert run.log[-1].validation_accuracy > 0.75
+    with (tmp_path / "log.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [int(row["step"]) for row in rows] == [30, 60, 90, 120, 150]
+    assert float(rows[-1]["loss"]) == pytest.approx(run.log[-1].loss, abs=1e-5)
+
+
+@pytest.mark.parametrize("stop_at", [4, 6])
+def test_a_resumed_run_walks_the_same_curve(splits, tmp_path, stop_at):
+    whole, reports = trained(splits, tmp_path / "whole")
+    first, _ = trained(splits, tmp_path / "parts", stop_at=stop_at)
+    assert (first.step, first.finished) == (stop_at, False)
+    second, later = trained(splits, tmp_path / "parts", resume=True)
+    assert [r.loss for r in later] == [r.loss for r in reports[stop_at:]]
+    assert [dataclasses.replace(e, seconds=0) for e in second.log] == [
+        dataclasses.replace(e, seconds=0) for e in whole.log
+    ]
+    for name, weights in whole.network.state_dict().items():
+        assert torch.equal(weights, second.network.state_dict()[name]), name
+
+
+def test_progress_names_step_epoch_and_means(splits, tmp_path):
+    _, reports = trained(splits, tmp_path)
+    assert [(r.step, r.epoch) for r in reports[3:6]] == [(4, 1), (5, 2), (6, 2)]
+    assert reports[2].validation_accuracy is None
+    assert reports[-1].validation_accuracy is not None
+    assert all(0.3 < r.loss < 1.5 and r.pairs_per_second > 0 for r in reports)
+
+
+def test_the_learning_rate_warms_up_and_falls_to_zero():
+    options = TrainOptions(epochs=10, steps_per_epoch=10, warm_up=0.1, learning_rate=1.0)
+    rates = [learning_rate(step, options) for step in range(100)]
+    assert rates[:3] == pytest.approx([0.1, 0.2, 0.3])
+    assert max(rates) == rates[9] == 1.0
+    assert np.diff(rates[10:]) == pytest.approx(-1 / 90)
+    assert 0 < rates[-1] < 0.02
+    assert learning_rate(0, dataclasses.replace(options, warm_up=0.0)) == 1.0
+
+
+class TestCheckpoints:
+    def test_of_other_options_are_refused_with_the_differences_named(self, splits, tmp_path):
+        trained(splits, tmp_path, stop_at=1)
+        other = dataclasses.replace(TINY, learning_rate=0.5, segments="paper")
+        with pytest.raises(DataError, match=r"learning_rate is 0.001 there and 0.5 here; segments is 'distinct' there"):
+            MatcherTraining(*splits, tmp_path, other, resume=True)
+
+    def test_of_other_data_are_refused(self, splits, tmp_path):
+        trained(splits, tmp_path, stop_at=1)
+        fewer = splits[0].select(splits[0].names[:-1])
+        with pytest.raises(DataError, match="training data is '"):
+            MatcherTraining(fewer, splits[1], tmp_path, TINY, resume=True)
+
+    def test_may_be_resumed_on_other_machines(self, splits, tmp_path):
+        trained(splits, tmp_path, stop_at=1)
+        run = MatcherTraining(
+            *splits, tmp_path, dataclasses.replace(TINY, checkpoint_minutes=9.0, device="cpu"), resume=True
+        )
+        assert run.step == 1
+
+    def test_missing_and_damaged_ones_are_named(self, splits, tmp_path):
+        with pytest.raises(DataError, match=r"checkpoint.pt: No such file.*without --resume"):
+            MatcherTraining(*splits, tmp_path, TINY, resume=True)
+        (tmp_path / "checkpoint.pt").write_bytes(b"not a checkpoint")
+        with pytest.raises(DataError, match=r"checkpoint.pt: not a checkpoint"):
+            MatcherTraining(*splits, tmp_path, TINY, resume=True)
+        torch.save({"weights": 1}, tmp_path / "checkpoint.pt")
+        with pytest.raises(DataError, match="not a checkpoint of this program"):
+            MatcherTraining(*splits, tmp_path, TINY, resume=True)
+
+    def test_are_written_on_a_timer_too(self, splits, tmp_path):
+        options = dataclasses.replace(TINY, checkpoint_minutes=0.01, epochs=1, steps_per_epoch=200, batch_size=8)
+        run = MatcherTraining(*splits, tmp_path, options)
+        steps_on_disk = []
+
+        def report(_: Progress) -> None:
+            if run.checkpoint.exists():
+                steps_on_disk.append(torch.load(run.checkpoint, weights_only=True)["step"])
+
+        run.run(report, lambda: bool(steps_on_disk))
+        assert 0 < steps_on_disk[0] < 200
