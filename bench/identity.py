@@ -1,0 +1,284 @@
+"""Who keeps identities better: Pose Entailment or geometry, in the same tracker, on videos that no training has seen.
+
+    python bench/identity.py score  --data FOLDER    the table of docs/results.md
+    python bench/identity.py choose --data FOLDER    thresholds of the rivals, chosen on the training videos
+    python bench/identity.py time                    how long matching takes
+
+Every k-th frame of a video is a sequence (k sequences, one for each phase, so that each pose counts once), given to a
+fresh tracker in random order of people. Keypoints are the annotated ones, or perturbed as a detector would. Which pose
+belongs to whom is known, so that only association is measured:
+
+ID switches: poses of a person whose track id is not the last one that this person had (as in MOTA).
+%IDSW: the same weighted by keypoints: visible keypoints of those poses, per cent of all visible keypoints (KeyTrack).
+IDF1: 2 IDTP / (2 IDTP + IDFP + IDFN) under the best one-to-one map of people to ids, per sequence (Ristani et al.).
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.progress import track
+from scipy.optimize import linear_sum_assignment
+
+from keytrack_ros import skeleton
+from keytrack_ros.matching.entailment import EntailmentMatcher
+from keytrack_ros.matching.geometry import IouMatcher, OksMatcher
+from keytrack_ros.matching.matcher import Matcher, MatchQuery
+from keytrack_ros.oks import oks
+from keytrack_ros.poses import FloatArray, IntArray, Poses
+from keytrack_ros.tracker import PoseTracker, TrackerOptions
+from keytrack_ros.training.tracks import MULTI_PERSON, Tracks, held_back_videos, load_tracks, training_videos
+
+app = typer.Typer(no_args_is_help=True, help=__doc__, rich_markup_mode=None)
+Data = Annotated[Path, typer.Option(help="folder with bonn_train.npz and somof_valid.npz")]
+
+FPS = 25.0
+"""No source states a rate; it only makes time stamps."""
+
+SETTINGS = {
+    "1": (1, False),
+    "2": (2, False),
+    "4": (4, False),
+    "8": (8, False),
+    "1 perturbed": (1, True),
+    "4 perturbed": (4, True),
+}
+"""Column of the table → (stride, perturbed)."""
+
+
+class WideOksMatcher:
+    """OKS with sigmas four times as large: with the usual ones it is almost 0 after a quick step."""
+
+    def score(self, query: MatchQuery) -> FloatArray:
+        return oks(query.current, query.past, 4 * skeleton.SIGMAS)[query.pairs[:, 0], query.pairs[:, 1]]
+
+
+RIVALS: dict[str, tuple[Callable[[], Matcher], float]] = {
+    "IoU": (IouMatcher, 0.001),
+    "OKS": (OksMatcher, 0.001),
+    "OKS, sigmas x 4": (WideOksMatcher, 0.005),
+}
+"""Matcher and the threshold that `choose` finds on the training videos."""
+
+THRESHOLDS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One frame: what the tracker sees, and the truth that only the score sees.
+
+    Attributes:
+        poses: P people.
+        owner: [P] person that each pose is of, −1 for a false pose.
+        people: [G] everyone annotated in the frame.
+        weight: [G] number of visible annotated keypoints.
+    """
+
+    stamp: float
+    poses: Poses
+    owner: IntArray
+    people: IntArray
+    weight: IntArray
+
+
+def sequences(tracks: Tracks, video: int, stride: int, perturbed: bool) -> Iterator[list[Step]]:
+    """The `stride` sequences of a video, of at least two frames each; the same at every call."""
+    chance = np.random.default_rng(zlib.crc32(f"{tracks.names[video]}|{stride}|{perturbed}".encode()))
+    rows = np.flatnonzero(tracks.video == video)
+    frames = range(int(tracks.frame[rows].min()), int(tracks.frame[rows].max()) + 1)
+    for phase in range(stride):
+        steps = []
+        for number in frames[phase::stride]:
+            here = rows[tracks.frame[rows] == number]
+            keypoints, scores = tracks.keypoints[here], tracks.present[here].astype(np.float32)
+            owner = tracks.person[here]
+            if perturbed:
+                keypoints, scores, owner = _perturbed(tracks, rows, here, chance)
+            order = chance.permutation(len(owner))
+            weight = (tracks.present[here] & ~tracks.hidden[here]).sum(1)
+            poses = Poses(keypoints[order], scores[order])
+            steps.append(Step(number / FPS, poses, owner[order], tracks.person[here], weight))
+        if len(steps) > 1:
+            yield steps
+
+
+def _perturbed(
+    tracks: Tracks, video_rows: IntArray, here: IntArray, chance: np.random.Generator
+) -> tuple[FloatArray, FloatArray, IntArray]:
+    """A poor detector: 15 % of the poses are missed and 5 % are replaced by another pose of the video, put a
+    quarter to one height away; 15 % of the keypoints are missed, the others jitter by a tenth of a head or more."""
+    keypoints, scores, owners = [], [], []
+    for row in here:
+        fate = chance.random()
+        if fate < 0.15:
+            continue
+        false = fate < 0.20
+        source = int(chance.choice(video_rows)) if false else int(row)
+        points, present = tracks.keypoints[source].astype(np.float64), tracks.present[source]
+        extent = np.ptp(points[present], axis=0).max()
+        if false:
+            angle = chance.uniform(0, 2 * np.pi)
+            points = points + chance.uniform(0.25, 1) * max(extent, 20) * np.array([np.cos(angle), np.sin(angle)])
+        head = np.linalg.norm(points[1] - points[2]) if present[1:3].all() else 0.0
+        sigma = max(0.1 * head if head > 0 else 0.02 * extent, 0.5)
+        poor = chance.random(skeleton.COUNT) < 0.1
+        factor = np.where(poor, chance.uniform(1.5, 3, skeleton.COUNT), chance.uniform(0.5, 1.5, skeleton.COUNT))
+        error = chance.normal(size=(skeleton.COUNT, 2)) * (sigma * factor)[:, None]
+        confidence = 1 - 0.2 * np.linalg.norm(error, axis=1) / sigma + chance.normal(0, 0.1, skeleton.COUNT)
+        if false:
+            confidence *= chance.uniform(0.3, 0.9)
+        kept = present & (chance.random(skeleton.COUNT) >= 0.15)
+        if kept.any():
+            keypoints.append(points + error)
+            scores.append(np.where(kept, np.clip(confidence, 0.05, 1), 0))
+            owners.append(-1 if false else int(tracks.person[row]))
+    return (
+        np.array(keypoints).reshape(-1, skeleton.COUNT, 2),
+        np.array(scores).reshape(-1, skeleton.COUNT),
+        np.array(owners, np.int64),
+    )
+
+
+@dataclass
+class Score:
+    """Sums over sequences."""
+
+    switches: int = 0
+    switched_keypoints: int = 0
+    keypoints: int = 0
+    matched: int = 0
+    truths: int = 0
+    answers: int = 0
+    switches_in: dict[str, int] = field(default_factory=dict)
+
+    def add(self, steps: list[Step], ids: list[IntArray]) -> None:
+        """`ids`: for each step [P] track ids, all ≥ 1."""
+        last: dict[int, int] = {}
+        together: dict[tuple[int, int], int] = {}
+        for step, given in zip(steps, ids, strict=True):
+            self.keypoints += int(step.weight.sum())
+            self.truths += len(step.people)
+            self.answers += len(given)
+            weight = dict(zip(step.people.tolist(), step.weight.tolist(), strict=True))
+            for person, track_id in zip(step.owner.tolist(), given.tolist(), strict=True):
+                if person < 0:
+                    continue
+                if last.get(person, track_id) != track_id:
+                    self.switches += 1
+                    self.switched_keypoints += weight[person]
+                last[person] = track_id
+                together[person, track_id] = together.get((person, track_id), 0) + 1
+        if together:
+            people, columns = (sorted({pair[i] for pair in together}) for i in (0, 1))
+            counts = np.zeros((len(people), len(columns)))
+            for (person, track_id), number in together.items():
+                counts[people.index(person), columns.index(track_id)] = number
+            self.matched += int(counts[linear_sum_assignment(counts, maximize=True)].sum())
+
+    @property
+    def percent_switched(self) -> float:
+        return 100 * self.switched_keypoints / max(self.keypoints, 1)
+
+    @property
+    def idf1(self) -> float:
+        """Per cent; IDTP + IDFN = truths and IDTP + IDFP = answers."""
+        return 100 * 2 * self.matched / max(self.truths + self.answers, 1)
+
+
+def measured(tracks: Tracks, setting: str, matcher: Matcher, options: TrackerOptions) -> Score:
+    """The tracker's score over all videos of `tracks`."""
+    stride, perturbed = SETTINGS[setting]
+    score = Score()
+    for video, size in enumerate(tracks.sizes):
+        width, height = int(size[0]), int(size[1])
+        for steps in sequences(tracks, video, stride, perturbed):
+            tracker = PoseTracker(options, matcher)
+            ids = [tracker.update(step.poses, (width, height), step.stamp).track_ids for step in steps]
+            score.add(steps, ids)
+    return score
+
+
+def markdown(results: Mapping[str, Mapping[str, Score]]) -> str:
+    """One table: a line for each matcher, and in each column switches · %IDSW · IDF1."""
+    lines = [f"| matcher | {' | '.join(f'stride {s}' for s in SETTINGS)} |", "|---|" + "---:|" * len(SETTINGS)]
+    for name, scores in results.items():
+        cells = [f"{s.switches} · {s.percent_switched:.2f} · {s.idf1:.1f}" for s in scores.values()]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+@app.command()
+def score(
+    data: Data,
+    models: Annotated[
+        list[Path] | None, typer.Option(help="folder with a matcher to try before the shipped one")
+    ] = None,
+    threads: Annotated[int, typer.Option(help="cores for the network; 0 = all")] = 0,
+) -> None:
+    """Scores all matchers on the held-back videos."""
+    tracks = load_tracks(data, MULTI_PERSON)
+    tracks = tracks.select(held_back_videos(tracks))
+    entailment = EntailmentMatcher(folders=models or (), threads=threads)
+    trackers: dict[str, tuple[Matcher, TrackerOptions]] = {"Pose Entailment": (entailment, TrackerOptions())}
+    for name, (make, threshold) in RIVALS.items():
+        trackers[f"{name} ≥ {threshold:g}"] = make(), TrackerOptions(match_threshold=threshold)
+    jobs = [(name, setting) for name in trackers for setting in SETTINGS]
+    results: dict[str, dict[str, Score]] = {name: {} for name in trackers}
+    for name, setting in track(jobs, "scoring"):
+        results[name][setting] = measured(tracks, setting, *trackers[name])
+    typer.echo(f"{len(tracks.names)} videos, {len(tracks)} poses; ID switches · %IDSW · IDF1\n")
+    typer.echo(markdown(results))
+
+
+@app.command()
+def choose(data: Data, settings: str = "1,8,1 perturbed,4 perturbed") -> None:
+    """Finds the rivals' thresholds: the largest mean of IDF1 − %IDSW on the training videos."""
+    tracks = load_tracks(data, MULTI_PERSON)
+    tracks = tracks.select(training_videos(tracks))
+    jobs = [(name, threshold) for name in RIVALS for threshold in THRESHOLDS]
+    for name, threshold in track(jobs, "choosing"):
+        options = TrackerOptions(match_threshold=threshold)
+        scores = [measured(tracks, setting, RIVALS[name][0](), options) for setting in settings.split(",")]
+        merit = np.mean([s.idf1 - s.percent_switched for s in scores])
+        typer.echo(f"{name} ≥ {threshold:g}: {merit:.3f}, switches {[s.switches for s in scores]}")
+
+
+@app.command("time")
+def time_matching(people: int = 20, memory_frames: int = 4, candidates: int = 5, threads: int = 0) -> None:
+    """Times the shipped network on people × memory_frames × candidates pairs, as one frame of a crowd has them."""
+    chance = np.random.default_rng(0)
+    size = (1280, 720)
+
+    def crowd(count: int) -> Poses:
+        points = chance.uniform(0.1, 0.9, (count, 1, 2)) * size + chance.normal(0, 40, (count, skeleton.COUNT, 2))
+        return Poses(points, np.ones((count, skeleton.COUNT)))
+
+    past = crowd(people * memory_frames)
+    gaps = np.repeat(np.arange(1, memory_frames + 1), people)
+    pairs = [
+        (a, f * people + (a + j) % people)
+        for a in range(people)
+        for f in range(memory_frames)
+        for j in range(candidates)
+    ]
+    query = MatchQuery(crowd(people), past, gaps, gaps / FPS, np.array(pairs, np.int64), size)
+    matcher = EntailmentMatcher(threads=threads)
+    seconds = []
+    for _ in range(30):
+        began = time.perf_counter()
+        matcher.score(query)
+        seconds.append(time.perf_counter() - began)
+    typer.echo(
+        f"{len(pairs)} pairs: median {1e3 * float(np.median(seconds)):.1f} ms, fastest {1e3 * min(seconds):.1f} ms"
+    )
+
+
+if __name__ == "__main__":
+    app()
