@@ -8,6 +8,7 @@ poses of about the same size put near the place where the person was.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,10 @@ FOREIGN_SHARE = 0.2
 
 FEWEST_KEYPOINTS = 2
 """A pair in which a pose has fewer keypoints left is not used."""
+
+
+Draw = Callable[[IntArray, IntArray, np.random.Generator], tuple[PairArrays, IntArray]]
+"""From [N] rows and how many frames before them to look: pairs, and which of the N rows they begin with."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ class PairSampler:
         return Batch(self._tokens(pairs, gaps), labels[order])
 
     def _collect(
-        self, count: int, rng: np.random.Generator, kind: object, plain: bool = False
+        self, count: int, rng: np.random.Generator, draw: Draw, plain: bool = False
     ) -> tuple[PairArrays, IntArray]:
         """Draws until `count` pairs are usable."""
         found: list[PairArrays] = []
@@ -104,7 +109,7 @@ class PairSampler:
             rows = self._rows(2 * count + 16, rng)
             gap = rng.integers(1, self.memory_frames + 1, len(rows))
             steps = gap * rng.choice(STRIDES, len(rows))
-            pairs, chosen = kind(rows, steps, rng)  # type: ignore[operator]
+            pairs, chosen = draw(rows, steps, rng)
             gap = gap[chosen]
             if not plain:
                 pairs = augmented(pairs, rng)
@@ -135,12 +140,7 @@ class PairSampler:
     def _same(self, rows: IntArray, people: IntArray) -> BoolArray:
         return np.asarray((people >= 0) & (self.tracks.person[people] == self.tracks.person[rows][:, None]))
 
-    def _positives(
-        self,
-        rows: IntArray,
-        steps: IntArray,
-        rng: np.random.Generator,  # noqa: ARG002 - one signature for all kinds
-    ) -> tuple[PairArrays, IntArray]:
+    def _positives(self, rows: IntArray, steps: IntArray, _: np.random.Generator) -> tuple[PairArrays, IntArray]:
         people = self._past_people(rows, steps)
         same = self._same(rows, people)
         chosen = np.flatnonzero(same.any(1))
@@ -159,12 +159,7 @@ class PairSampler:
         order = np.where(others, distance, np.inf).argsort(1)
         return np.take_along_axis(people, order, 1), others.sum(1)
 
-    def _nearest(
-        self,
-        rows: IntArray,
-        steps: IntArray,
-        rng: np.random.Generator,  # noqa: ARG002
-    ) -> tuple[PairArrays, IntArray]:
+    def _nearest(self, rows: IntArray, steps: IntArray, _: np.random.Generator) -> tuple[PairArrays, IntArray]:
         ranked, number = self._ranked_others(rows, self._past_people(rows, steps))
         chosen = np.flatnonzero(number > 0)
         return self._pairs(rows[chosen], ranked[chosen, 0]), chosen

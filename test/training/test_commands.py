@@ -1,6 +1,7 @@
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(data, tmp_path):
     try:
         while not (tmp_path / "log.csv").exists():
             assert process.poll() is None
+            time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     finally:
