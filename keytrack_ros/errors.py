@@ -23,3 +23,7 @@ class DataError(KeytrackError):
 
 class OutputError(KeytrackError):
     """A result cannot be written where it should be."""
+
+
+class EvaluationError(KeytrackError):
+    """Predictions cannot be scored against annotations: they do not belong together, or a measure is missing."""

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 import keytrack_ros
 from keytrack_ros.cli.console import say_error
 from keytrack_ros.errors import KeytrackError
+from keytrack_ros.evaluation.commands import convert, evaluate  # light: they import what they need when they run
 from keytrack_ros.training.commands import train_app  # without torch, which its commands import when they run
 
 
@@ -42,6 +43,8 @@ app = typer.Typer(
 models_app = typer.Typer(help="The networks that are on this machine.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 app.add_typer(train_app, name="train")
+app.command()(evaluate)
+app.command()(convert)
 
 ModelFolders = Annotated[
     list[Path] | None,

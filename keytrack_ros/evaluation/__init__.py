@@ -1,0 +1,1 @@
+"""Scores of tracked poses against annotations: PoseTrack files, AP, MOTA, IDF1, HOTA."""

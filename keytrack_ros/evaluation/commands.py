@@ -1,0 +1,128 @@
+"""`keytrack evaluate` and `keytrack convert`."""
+
+from __future__ import annotations
+
+import json
+import os
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from keytrack_ros.evaluation.evaluate import SequenceParts
+    from keytrack_ros.evaluation.protocol import Protocol
+
+
+class Mode(str, Enum):
+    """How `keytrack evaluate` counts."""
+
+    official = "official"
+    clean = "clean"
+
+
+class Format(str, Enum):
+    """What `keytrack convert` writes."""
+
+    posetrack18 = "posetrack18"
+    posetrack17 = "posetrack17"
+    bag = "bag"
+
+
+def evaluate(
+    truth: Annotated[
+        Path, typer.Argument(metavar="GT", help="Annotations: a PoseTrack JSON file, or a folder of them.")
+    ],
+    prediction: Annotated[
+        Path, typer.Argument(metavar="PRED", help="Predictions: a JSON file, a bag, or a folder; same names as in GT.")
+    ],
+    mode: Annotated[
+        Mode, typer.Option(help="official: as poseval and PoseTrack21's code count; clean: as the definitions say.")
+    ] = Mode.official,
+    all_frames: Annotated[
+        bool, typer.Option("--all-frames", help="Score unlabelled frames, too: all that is predicted there is false.")
+    ] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all scores there.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default one for each core.")] = None,
+) -> None:
+    """Score tracked poses: AP, MOTA, MOTP, IDF1 and HOTA of each joint, HOTA and IDF1 of whole people.
+
+    Files are PoseTrack 2018 or 2017 JSON, or bags with TrackedPoseArray.
+    """
+    from rich.console import Console
+
+    from keytrack_ros.cli.console import shown_warnings
+    from keytrack_ros.errors import OptionError, OutputError
+    from keytrack_ros.evaluation.evaluate import combined
+    from keytrack_ros.evaluation.files import pair_sequences
+    from keytrack_ros.evaluation.protocol import PROTOCOLS
+
+    protocol = PROTOCOLS[mode.value]
+    if all_frames and protocol.official:
+        raise OptionError("--all-frames: the official tools leave unlabelled frames out; add --mode clean")
+    if all_frames:
+        protocol = protocol.with_frames("all")
+    with shown_warnings():
+        pairs = pair_sequences(truth, prediction, directory_order=protocol.official)
+        scores = combined(_scored(pairs, protocol, workers or os.cpu_count() or 1), protocol)
+    if json_file is not None:
+        try:
+            json_file.write_text(json.dumps(scores.to_dict(), indent=1), encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"{json_file}: cannot be written: {error.strerror}") from None
+    scores.show(Console())
+
+
+def _scored(pairs: list[tuple[Path, Path]], protocol: Protocol, workers: int) -> list[SequenceParts]:
+    """Scores the sequences with a progress bar; in the order of `pairs`."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from keytrack_ros.cli.console import console
+    from keytrack_ros.evaluation.evaluate import score_files
+
+    columns = (
+        TextColumn("scoring"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("sequences"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    done: dict[int, SequenceParts] = {}
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task("", total=len(pairs))
+        for place, parts in score_files(pairs, protocol, workers=workers):
+            done[place] = parts
+            bar.advance(task)
+    return [done[place] for place in range(len(pairs))]
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="PoseTrack JSON file, bag, or a folder of them.")],
+    target: Annotated[Path, typer.Argument(metavar="OUTPUT", help="File or bag; for a folder of sequences, a folder.")],
+    to: Annotated[
+        Format | None,
+        typer.Option(help="By default posetrack18 for an OUTPUT that ends in .json, else bag.", show_default=False),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are already there.")] = False,
+) -> None:
+    """Convert tracked poses between PoseTrack 2018 JSON, PoseTrack 2017 JSON and bags.
+
+    Track ids become small integers in order of appearance, as the official tools need them.
+    """
+    from keytrack_ros.cli.console import shown_warnings
+    from keytrack_ros.evaluation.convert import convert as converted
+    from keytrack_ros.evaluation.convert import default_format
+
+    with shown_warnings():
+        form = to.value if to is not None else default_format(source, target)
+        for place in converted(source, target, form, overwrite=overwrite):
+            typer.echo(place)

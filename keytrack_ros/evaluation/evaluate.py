@@ -1,0 +1,190 @@
+"""Scores sequences: one by one, in parallel processes, and all together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import reduce
+from multiprocessing import get_context
+from operator import add
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keytrack_ros import skeleton
+from keytrack_ros.errors import EvaluationError
+from keytrack_ros.evaluation.average_precision import Detections, DetectionTally, average_precision
+from keytrack_ros.evaluation.clear_mot import ClearCounts, ClearTally
+from keytrack_ros.evaluation.files import read_sequence
+from keytrack_ros.evaluation.frames import SequencePair
+from keytrack_ros.evaluation.hota import HotaParts, HotaTally, joint_similarity
+from keytrack_ros.evaluation.identity import IdentityCounts, IdentityTally
+from keytrack_ros.evaluation.person import SIMILARITIES, PersonParts, PersonTally
+from keytrack_ros.evaluation.protocol import CLEAN, Protocol
+from keytrack_ros.evaluation.scores import Scores
+from keytrack_ros.poses import FloatArray
+
+_JOINTS = skeleton.COUNT
+
+
+@dataclass(frozen=True)
+class SequenceParts:
+    """All that a sequence contributes to the scores; `name` is the sequence's."""
+
+    name: str
+    frames: int
+    detections: Detections
+    clear: ClearCounts
+    identity: IdentityCounts
+    hota: HotaParts
+    person: dict[str, PersonParts]
+
+
+def score_sequence(pair: SequencePair, protocol: Protocol = CLEAN) -> SequenceParts:
+    """Counts one sequence.
+
+    Raises EvaluationError, naming file, sequence and frame, if an annotated person has no usable head box.
+    """
+    tracks = pair.track_counts
+    detections = DetectionTally(official=protocol.official)
+    clear = ClearTally(tracks, official=protocol.official)
+    identity = IdentityTally(tracks, _JOINTS)
+    hota = HotaTally(tracks, _JOINTS, whole_sequence_for_empty_frames=protocol.official)
+    people = {name: PersonTally(tracks, name) for name in SIMILARITIES}
+    frames = 0
+    waiting = None  # the frame before, which counts for MOTA if it turns out not to be the last
+    for frame in pair.frames(protocol.frames):
+        frames += 1
+        truth, prediction = frame.truth, frame.prediction
+        detections.update(frame)
+        if not protocol.drop_last_frame:
+            clear.update(frame)
+        elif waiting is not None:
+            clear.update(waiting)
+        waiting = frame
+        identity.update(truth.ids, prediction.ids, frame.near, truth.present, prediction.present)
+        for tally in people.values():
+            tally.update(frame)
+        if not protocol.official:
+            similarity = joint_similarity(frame.distance)
+            hota.update(truth.ids, prediction.ids, similarity, truth.present, prediction.present)
+    if protocol.official:  # PoseTrack21 has its own choice of frames and keypoints
+        for frame in pair.frames("labelled", positive_only=True):
+            truth, prediction = frame.truth, frame.prediction
+            similarity = joint_similarity(frame.distance)
+            hota.update(truth.ids, prediction.ids, similarity, truth.present, prediction.present)
+    return SequenceParts(
+        name=pair.truth.name,
+        frames=frames,
+        detections=detections.result(),
+        clear=clear.result(),
+        identity=identity.result(),
+        hota=hota.result().with_total(),
+        person={name: tally.result() for name, tally in people.items()},
+    )
+
+
+def combined(parts: Sequence[SequenceParts], protocol: Protocol = CLEAN) -> Scores:
+    """The scores of all sequences together; in `official` mode their order decides between equal confidences.
+
+    Raises EvaluationError if no frame of any sequence is scored.
+    """
+    if not sum(part.frames for part in parts):
+        raise EvaluationError("no frame of the ground truth has annotated people, so there is nothing to score")
+    clear: ClearCounts = reduce(add, (part.clear for part in parts))
+    identity: IdentityCounts = reduce(add, (part.identity for part in parts))
+    hota: HotaParts = reduce(add, (part.hota for part in parts))
+    ap, precision, recall = average_precision(
+        Detections.concatenate([part.detections for part in parts]), official=protocol.official
+    )
+    joints: dict[str, FloatArray] = {
+        "AP": ap,
+        "AP_precision": precision,
+        "AP_recall": recall,
+        "MOTA": clear.mota,
+        "MOTP": clear.motp_poseval if protocol.official else clear.motp,
+        "MOTP_events": clear.motp_events,
+        "precision": clear.precision,
+        "recall": clear.recall,
+        "IDSW": clear.switch_rate,
+        "IDF1": identity.idf1,
+    }
+    totals = {name: _mean(values) for name, values in joints.items()}
+    for name, values in hota.scores().items():
+        percent = 100 * values.mean(0)
+        joints[name], totals[name] = percent[:_JOINTS], float(percent[_JOINTS])
+    return Scores(
+        protocol=protocol,
+        sequences=tuple(part.name for part in parts),
+        frames=sum(part.frames for part in parts),
+        joints=joints,
+        totals=totals,
+        counts={
+            "misses": clear.misses,
+            "switches": clear.switches,
+            "false_positives": clear.false_positives,
+            "objects": clear.objects,
+            "detections": clear.detections,
+        },
+        person={name: _person_scores([part.person[name] for part in parts]) for name in SIMILARITIES},
+    )
+
+
+def _person_scores(parts: list[PersonParts]) -> dict[str, float]:
+    total: PersonParts = reduce(add, parts)
+    wanted = ("HOTA", "DetA", "AssA", "LocA", "DetRe", "DetPr", "AssRe", "AssPr")
+    hota = {name: float(100 * values.mean()) for name, values in total.hota.scores().items() if name in wanted}
+    identity = {
+        "IDF1": float(total.identity.idf1[0]),
+        "IDP": float(total.identity.idp[0]),
+        "IDR": float(total.identity.idr[0]),
+    }
+    counts: dict[str, Any] = {
+        "IDSW": total.clear.switches,
+        "MT": total.clear.mostly_tracked,
+        "PT": total.clear.partly_tracked,
+        "ML": total.clear.mostly_lost,
+        "Frag": total.clear.fragmentations,
+    }
+    return {**hota, **identity, **total.clear.scores(), **counts}
+
+
+def _mean(values: FloatArray) -> float:
+    """Mean over keypoints that have a value."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def score_files(
+    pairs: Sequence[tuple[Path, Path]], protocol: Protocol = CLEAN, *, workers: int = 1
+) -> Iterator[tuple[int, SequenceParts]]:
+    """Reads and counts sequences, given as files of ground truth and prediction, in `workers` processes.
+
+    Yields (place in `pairs`, parts) as they are done, in any order. With more than one worker, a script that calls this
+    needs the usual `if __name__ == "__main__":`.
+
+    Raises InputError and EvaluationError as reading and `score_sequence` do.
+    """
+    if workers <= 1 or len(pairs) == 1:
+        for place, (truth, prediction) in enumerate(pairs):
+            yield place, _score_files(truth, prediction, protocol)
+        return
+    with ProcessPoolExecutor(min(workers, len(pairs)), get_context("spawn")) as pool:
+        jobs = {pool.submit(_score_files, *pair, protocol): place for place, pair in enumerate(pairs)}
+        try:
+            for job in as_completed(jobs):
+                yield jobs[job], job.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _score_files(truth: Path, prediction: Path, protocol: Protocol) -> SequenceParts:
+    return score_sequence(SequencePair(read_sequence(truth), read_sequence(prediction)), protocol)
+
+
+def evaluate(pairs: Sequence[tuple[Path, Path]], protocol: Protocol = CLEAN, *, workers: int = 1) -> Scores:
+    """The scores of sequences, given as files of ground truth and prediction; see `score_files` and `combined`."""
+    done = dict(score_files(pairs, protocol, workers=workers))
+    return combined([done[place] for place in range(len(pairs))], protocol)
