@@ -9,7 +9,6 @@ from time import perf_counter
 
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
@@ -20,10 +19,10 @@ from keytrack_ros.msg import SkeletonInfo, TrackedPoseArray
 from keytrack_ros.nodes.images import to_bgr, to_image_message
 from keytrack_ros.nodes.markers import to_markers
 from keytrack_ros.nodes.messages import NANOSECONDS, skeleton_info, stamp_to_ns, to_message
-from keytrack_ros.nodes.publishing import try_publish
+from keytrack_ros.nodes.publishing import advertise, try_publish
+from keytrack_ros.nodes.qos import keep_last
 from keytrack_ros.nodes.stamps import Order, StampOrder
 from keytrack_ros.nodes.statistics import Statistics
-from keytrack_ros.nodes.subscribing import keep_last
 from keytrack_ros.pipeline import Pipeline, PipelineOptions
 from keytrack_ros.poses import ImageArray, Poses
 
@@ -38,7 +37,7 @@ class FrameProcessor:
     """
 
     def __init__(self, node: Node, options: Callable[[], PipelineOptions], statistics: Statistics) -> None:
-        """Loads the networks. Raises ModelError.
+        """Loads the networks and makes the publishers. Raises ModelError or OptionError.
 
         `options` gives the present options, in which only live ones ever change; asked before every frame.
         """
@@ -49,14 +48,11 @@ class FrameProcessor:
         self._order = StampOrder()
         self._trails = Trails()
         self._reset_wanted = threading.Event()
-        overrides = QoSOverridingOptions.with_default_policies()
-        reliable = keep_last(10, "reliable")
-        newest = keep_last(1, "reliable")
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._node = node
-        self._poses = node.create_publisher(TrackedPoseArray, "~/poses", reliable, qos_overriding_options=overrides)
-        self._debug_image = node.create_publisher(Image, "~/debug_image", newest, qos_overriding_options=overrides)
-        self._markers = node.create_publisher(MarkerArray, "~/markers", newest, qos_overriding_options=overrides)
+        self._poses = advertise(node, TrackedPoseArray, "~/poses", keep_last(10, "reliable"))
+        self._debug_image = advertise(node, Image, "~/debug_image", keep_last(1, "reliable"))
+        self._markers = advertise(node, MarkerArray, "~/markers", keep_last(1, "reliable"))
         self._skeleton = node.create_publisher(SkeletonInfo, "~/skeleton_info", latched)
         self._skeleton.publish(skeleton_info())
 

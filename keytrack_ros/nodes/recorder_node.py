@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -20,11 +21,14 @@ from keytrack_ros.errors import OptionError
 from keytrack_ros.media.bag_writer import BagWriter
 from keytrack_ros.msg import TrackedPoseArray
 from keytrack_ros.nodes.parameters import OptionParameters, unknown_parameters
+from keytrack_ros.nodes.qos import RELIABILITIES, keep_last
 from keytrack_ros.nodes.runner import Ending, run
-from keytrack_ros.nodes.subscribing import RELIABILITIES, keep_last, subscribe, type_name
+from keytrack_ros.nodes.subscribing import subscribe, type_name
 from keytrack_ros.options import Options, option
 
 _DEPTH = 1000  # recording keeps everything that memory can hold for a moment
+_GRACE_S = 0.5
+"""After the last message that counts: what belongs to it on other topics may still be on its way."""
 
 
 @dataclass(frozen=True)
@@ -106,9 +110,14 @@ class RecorderNode(Node):  # type: ignore[misc]
         def write(data: bytes) -> None:
             if counted and self._options.frames and bag.counts[full_name] >= self._options.frames:
                 return
-            bag.write_cdr(full_name, kind, self.get_clock().now().nanoseconds, data)
+            try:
+                bag.write_cdr(full_name, kind, self.get_clock().now().nanoseconds, data)
+            except OSError as error:
+                self.get_logger().fatal(f"{bag.path}: cannot be written: {error.strerror}")
+                self._ending(1)
+                return
             if counted and bag.counts[full_name] == self._options.frames:
-                self._ending()
+                self.create_timer(_GRACE_S, self._ending, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
         subscribe(self, message_type, topic, write, keep_last(_DEPTH, self._options.reliability), raw=True)
 

@@ -1,4 +1,4 @@
-"""Subscriptions whose silence explains itself: quality of service, incompatible publishers, wrong topics."""
+"""Subscriptions whose silence explains itself: incompatible publishers, wrong topics, lost messages."""
 
 from __future__ import annotations
 
@@ -6,21 +6,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rclpy.node import Node
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
+from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
+
+from keytrack_ros.nodes.qos import overrides_named
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
 except ImportError:  # ROS 2 Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
-
-RELIABILITIES = ("reliable", "best_effort")
-
-
-def keep_last(depth: int, reliability: str) -> QoSProfile:
-    """Volatile, keep last `depth`; `reliability` is one of RELIABILITIES."""
-    return QoSProfile(depth=depth, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy[reliability.upper()])
 
 
 def subscribe(
@@ -37,6 +32,9 @@ def subscribe(
     Args:
         lost: is told of messages that were published but never came, where the ROS distribution numbers them.
         raw: the callback gets serialised messages.
+
+    Raises:
+        OptionError: a parameter qos_overrides.… has a value that it cannot have.
     """
     full_name = node.resolve_topic_name(topic)
 
@@ -47,15 +45,16 @@ def subscribe(
             f"arrives: change the publisher, or qos_overrides.{full_name}.subscription.{policy} here"
         )
 
-    return node.create_subscription(
-        message_type,
-        topic,
-        callback if lost is None else _counting(callback, lost),
-        qos,
-        event_callbacks=SubscriptionEventCallbacks(incompatible_qos=incompatible),
-        qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        raw=raw,
-    )
+    with overrides_named(full_name):
+        return node.create_subscription(
+            message_type,
+            topic,
+            callback if lost is None else _counting(callback, lost),
+            qos,
+            event_callbacks=SubscriptionEventCallbacks(incompatible_qos=incompatible),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            raw=raw,
+        )
 
 
 def _counting(callback: Callable[[Any], None], lost: Callable[[int], None]) -> Callable[..., None]:

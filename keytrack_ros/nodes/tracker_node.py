@@ -21,10 +21,11 @@ from keytrack_ros.errors import KeytrackError
 from keytrack_ros.nodes.diagnostics import status
 from keytrack_ros.nodes.parameters import OptionParameters, unknown_parameters
 from keytrack_ros.nodes.processing import FrameProcessor
+from keytrack_ros.nodes.qos import RELIABILITIES, keep_last
 from keytrack_ros.nodes.runner import Ending, run
 from keytrack_ros.nodes.stamps import JUMP_NS
 from keytrack_ros.nodes.statistics import Statistics
-from keytrack_ros.nodes.subscribing import RELIABILITIES, explain_silence, keep_last, subscribe
+from keytrack_ros.nodes.subscribing import explain_silence, subscribe
 from keytrack_ros.nodes.worker import NewestWorker
 from keytrack_ros.options import option
 from keytrack_ros.pipeline import PipelineOptions
@@ -139,9 +140,13 @@ class TrackerNode(LifecycleNode):  # type: ignore[misc]
     @_logged
     def on_activate(self, _previous: Any) -> TransitionCallbackReturn:
         assert self._processor is not None
-        self._worker = NewestWorker(self._processor.process, "tracking")
         if self._enabled:
-            self._subscribe()
+            try:
+                self._subscribe()
+            except KeytrackError as error:
+                self.get_logger().error(str(error))
+                return TransitionCallbackReturn.FAILURE
+        self._worker = NewestWorker(self._processor.process, "tracking")
         return TransitionCallbackReturn.SUCCESS
 
     @_logged
@@ -219,15 +224,18 @@ class TrackerNode(LifecycleNode):  # type: ignore[misc]
         return response
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        self._enabled = request.data
-        if self._worker is not None:
-            if self._enabled and self._image_subscription is None:
-                self._subscribe()
-            elif not self._enabled:
-                self._unsubscribe()
-                if self._worker.discard():
-                    self._statistics.drop()
         response.success = True
+        if self._worker is not None and request.data and self._image_subscription is None:
+            try:
+                self._subscribe()
+            except KeytrackError as error:
+                response.success, response.message = False, str(error)
+                return response
+        if self._worker is not None and not request.data:
+            self._unsubscribe()
+            if self._worker.discard():
+                self._statistics.drop()
+        self._enabled = request.data
         response.message = f"{'enabled' if self._enabled else 'disabled'}; the node is {self._state}"
         return response
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from rclpy.duration import Duration
 from rclpy.node import Node
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -20,9 +19,10 @@ from keytrack_ros.msg import TrackedPoseArray
 from keytrack_ros.nodes.images import to_image_message
 from keytrack_ros.nodes.messages import NANOSECONDS, ns_to_stamp, stamp_to_ns
 from keytrack_ros.nodes.parameters import OptionParameters, unknown_parameters
-from keytrack_ros.nodes.publishing import try_publish
+from keytrack_ros.nodes.publishing import advertise, try_publish
+from keytrack_ros.nodes.qos import RELIABILITIES, keep_last
 from keytrack_ros.nodes.runner import Ending, run
-from keytrack_ros.nodes.subscribing import RELIABILITIES, keep_last, subscribe
+from keytrack_ros.nodes.subscribing import subscribe
 from keytrack_ros.options import Options, option
 
 TOPIC = "image_raw"
@@ -124,12 +124,7 @@ class VideoNode(Node):  # type: ignore[misc]
         parameters = OptionParameters(self, VideoOptions(), "start the node again with the new value")
         parameters.locked = True
         self._options = parameters.options
-        self._images = self.create_publisher(
-            Image,
-            TOPIC,
-            keep_last(5, self._options.reliability),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
+        self._images = advertise(self, Image, TOPIC, keep_last(5, self._options.reliability))
         self._changed = threading.Condition()
         self._stopping = False
         self._poses_stamp_ns: int | None = None

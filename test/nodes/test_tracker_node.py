@@ -134,6 +134,7 @@ BAD = {
 @pytest.mark.parametrize("fields", BAD.values(), ids=BAD.keys())
 def test_a_bad_image_is_counted_and_the_next_good_one_tracked(camera: Camera, fields: dict[str, Any]) -> None:
     graph = camera.graph
+    graph.spin_until(lambda: graph.diagnostics)
     rejected, before = graph.count("frames_rejected.image"), len(camera.poses)
     bad = camera.publish(draw_frame([]), stamp_s=camera.stamp_s)  # a good one first, so that the tracker is idle
     graph.spin_until(lambda: len(camera.poses) == before + 1)
@@ -176,7 +177,7 @@ def test_disabled_it_does_not_even_subscribe(camera: Camera) -> None:
     assert graph.call(SetBool, "/tracker/enable", SetBool.Request(data=False)).success
     graph.spin_until(lambda: camera.publisher.get_subscription_count() == 0)
     # Nobody misses the images then: no warning.
-    graph.spin_until(lambda: graph.diagnostics["state"] == "disabled" and graph.diagnostics_level == b"\x00")
+    graph.spin_until(lambda: graph.diagnostics.get("state", "") == "disabled" and graph.diagnostics_level == b"\x00")
     assert graph.call(SetBool, "/tracker/enable", SetBool.Request(data=True)).success
     graph.spin_until(lambda: camera.publisher.get_subscription_count() == 1)
     assert len(camera.show(PLACES).poses) == 2

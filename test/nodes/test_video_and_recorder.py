@@ -150,12 +150,14 @@ def test_lock_step_brings_every_frame_through_tracker_and_recorder(
     )
     tracker = graph.start("tracker", {"inference.models": toy_models}, ros_args=["-r", "image:=/image_raw"])
     poses = graph.listen(TrackedPoseArray, "/tracker/poses")
+    graph.spin_until(lambda: graph.node.count_publishers("/tracker/poses"))
     # Both the tracker and the recorder get the images.
     player = graph.start(
         "video", {"source": video, "pace_topic": "/tracker/poses", "wait_for_subscribers": 2, "pace_timeout_s": 30.0}
     )
     graph.spin_until(lambda: player.exit_code is not None and recorder.exit_code is not None)
     assert (player.exit_code, recorder.exit_code) == (0, 0)
+    graph.spin_until(lambda: len(poses) == len(people))
     assert tracker.end() == 0
     assert "without poses in time" not in player.log
 
@@ -187,7 +189,7 @@ def test_frames_that_the_tracker_drops_are_counted_and_order_is_kept(
             graph.count("frames_received") > 0
             and graph.count("frames_received") == graph.count("frames_processed") + graph.count("frames_dropped")
             and graph.count("frames_processed") == len(poses)
-            and graph.diagnostics["fps"] == "0.00"  # nothing is under way any more
+            and graph.diagnostics.get("fps") == "0.00"  # nothing is under way any more
         )
     )
     assert f"published {frames} frames" in player.log
