@@ -18,6 +18,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
@@ -42,6 +43,7 @@ from keytrack_ros.media.video_writer import VideoWriter
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
 _NODES = Path(sys.prefix) / "lib/keytrack_ros"
+_PARAMETERS = ("tracker.yaml", "demo.yaml")
 _IMAGES_TOPIC = "/image_raw"
 _READY_S = 120.0  # for loading the networks
 _LAST_POSES_S = 15.0  # after the last image
@@ -104,6 +106,7 @@ class Watcher:
 
     def __init__(self) -> None:
         import rclpy
+        from diagnostic_msgs.msg import DiagnosticArray
         from keytrack_ros.msg import TrackedPoseArray
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.signals import SignalHandlerOptions
@@ -112,9 +115,18 @@ class Watcher:
         self._rclpy = rclpy
         self._node = rclpy.create_node("demo")
         self._node.create_subscription(TrackedPoseArray, POSES_TOPIC, self._on_poses, 100)
+        self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
         self._people: list[int] = []
+        self.stage_ms: dict[str, dict[str, float]] = {}
+        """p50 and p95 of each stage over the tracker's last frames, as it reports them."""
+
+    def _on_diagnostics(self, message: Any) -> None:
+        for pair in message.status[0].values:
+            stage, found, percentile = pair.key.rpartition("_ms_")
+            if found:
+                self.stage_ms.setdefault(stage, {})[percentile] = float(pair.value)
 
     def _on_poses(self, message: Any) -> None:
         self._people.append(len(message.poses))
@@ -144,15 +156,22 @@ class Watcher:
         self._rclpy.shutdown()
 
 
-def track(video: Path, frames: int, out: Path, stopped: list[signal.Signals]) -> float:
-    """Runs the graph until `frames` frames are recorded or a signal came; returns the seconds of tracking."""
+@dataclass(frozen=True)
+class Tracked:
+    """What the recording does not tell: seconds of tracking, and p50 and p95 of each stage in milliseconds."""
+
+    seconds: float = 0.0
+    stage_ms: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+
+def track(video: Path, frames: int, out: Path, stopped: list[signal.Signals]) -> Tracked:
+    """Runs the graph until `frames` frames are recorded or a signal came."""
     logs = out / "logs"
-    parameters = _REPOSITORY / "config/tracker.yaml"
     with ExitStack() as stack:
         recording = {"output": str(out / "tracks"), "topics": [POSES_TOPIC], "frames": frames, "overwrite": True}
         recorder = stack.enter_context(Process("recorder", [], recording, logs))
-        remapped = ["-r", f"image:={_IMAGES_TOPIC}", "--params-file", str(parameters)]
-        tracker = stack.enter_context(Process("tracker", remapped, {}, logs))
+        files = [part for name in _PARAMETERS for part in ("--params-file", str(_REPOSITORY / "config" / name))]
+        tracker = stack.enter_context(Process("tracker", ["-r", f"image:={_IMAGES_TOPIC}", *files], {}, logs))
         # After the processes, so that a graph without them is never waited for; before them it ends.
         watcher = stack.enter_context(Watcher())
         with console.status("starting the tracker"):
@@ -160,13 +179,13 @@ def track(video: Path, frames: int, out: Path, stopped: list[signal.Signals]) ->
             while not watcher.is_complete() and not stopped:
                 watcher.take()
                 if stopped:  # Ctrl-C in a terminal ends the nodes too
-                    return 0.0
+                    return Tracked()
                 recorder.require_alive()
                 tracker.require_alive()
                 if monotonic() > deadline:
                     raise DemoError(f"the nodes do not find each other; the tracker's last lines:\n{tracker.tail()}")
         if stopped:
-            return 0.0
+            return Tracked()
         began = monotonic()
         playing = {
             "source": str(video),
@@ -192,10 +211,10 @@ def track(video: Path, frames: int, out: Path, stopped: list[signal.Signals]) ->
                         break
         if recorder.exit_code and not stopped:
             recorder.require_alive()
-        return monotonic() - began
+        return Tracked(monotonic() - began, watcher.stage_ms)
 
 
-def results(video: Path, frames: int, out: Path, seconds: float, interrupted: bool) -> None:
+def results(video: Path, frames: int, out: Path, tracked: Tracked, interrupted: bool) -> None:
     """JSON, annotated video, still picture and summary, from the recorded bag and the video."""
     statistics, trails = RunStatistics(), Trails()
     most = -1
@@ -220,7 +239,8 @@ def results(video: Path, frames: int, out: Path, seconds: float, interrupted: bo
         "input": str(video),
         "frames_wanted": frames,
         "interrupted": interrupted,
-        **statistics.summary(seconds),
+        **statistics.summary(tracked.seconds),
+        "stage_ms": tracked.stage_ms,  # over the tracker's last 100 frames
         "networks": {kind.task: find_model(kind).name for kind in (DetectorCard, PoseCard, MatcherCard)},
     }
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
@@ -249,9 +269,9 @@ def run(video: Path | None, frames: int, out: Path) -> int:
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     with stop_signals() as stopped:
-        seconds = track(video, frames, out, stopped)
+        tracked = track(video, frames, out, stopped)
         if (out / "tracks/metadata.yaml").is_file():
-            results(video, frames, out, seconds, bool(stopped))
+            results(video, frames, out, tracked, bool(stopped))
     if stopped:
         console.print(f"stopped by {stopped[0].name}")
         return 128 + stopped[0]
