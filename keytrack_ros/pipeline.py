@@ -16,7 +16,7 @@ from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.matching.entailment import EntailmentMatcher
 from keytrack_ros.options import Options, flatten
 from keytrack_ros.poses import FloatArray, ImageArray, Poses
-from keytrack_ros.toks import ToksOptions, carried_boxes, keep_best
+from keytrack_ros.toks import ToksOptions, carried_boxes, keep_best, not_detected
 from keytrack_ros.tracker import PoseTracker, TrackerOptions
 
 STAGES = ("detection", "estimation", "toks", "tracking")
@@ -119,7 +119,7 @@ class Pipeline:
         with self._timed("detection"):
             boxes, box_scores = self._detector.detect(image_bgr)
         with self._timed("toks"):
-            carried = self._carried_boxes(size, stamp)
+            carried = not_detected(self._carried_boxes(size, stamp), boxes, self._options.toks)
         with self._timed("estimation"):
             poses = self._estimator.estimate(image_bgr, np.concatenate([boxes, carried]))
         with self._timed("toks", more=True):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keytrack_ros.boxes import box_iou
 from keytrack_ros.oks import oks
 from keytrack_ros.options import Options, option
 from keytrack_ros.poses import FloatArray, IntArray, Poses, keypoint_boxes
@@ -25,6 +26,13 @@ class ToksOptions(Options):
     minimum_score: float = option(
         0.25,
         "mean keypoint score that a carried-over pose must reach, or ghosts would never die",
+        at_least=0.0,
+        at_most=1.0,
+    )
+    skip_iou: float = option(
+        0.6,
+        "a box carried over that overlaps a detected one by more than this IoU is not estimated again; "
+        "1 = all are, as in the paper",
         at_least=0.0,
         at_most=1.0,
     )
@@ -52,6 +60,16 @@ def carried_boxes(previous: Poses, frame_size: tuple[int, int], options: ToksOpt
     width, height = frame_size
     grown = np.clip(grown, 0, [width, height, width, height])
     return np.asarray(grown[(grown[:, 2:] - grown[:, :2]).min(1, initial=np.inf) >= 1], np.float32)
+
+
+def not_detected(carried: FloatArray, detected: FloatArray, options: ToksOptions) -> FloatArray:
+    """Those of the carried-over boxes [C, 4] that no detected box [D, 4] covers already (IoU above `skip_iou`).
+
+    Algorithm 1 estimates all of them. Where the boxes nearly agree the second estimate seldom tells more, and it is
+    most of the time that TOKS costs.
+    """
+    covered = box_iou(carried[:, None], detected[None]).max(1, initial=0)
+    return np.asarray(carried[covered <= options.skip_iou])
 
 
 def keep_best(poses: Poses, options: ToksOptions) -> IntArray:

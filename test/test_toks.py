@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from keytrack_ros.oks import oks
 from keytrack_ros.poses import Poses
-from keytrack_ros.toks import ToksOptions, carried_boxes, keep_best
+from keytrack_ros.toks import ToksOptions, carried_boxes, keep_best, not_detected
 from test.people import people
 
 SIZE = (768, 576)
@@ -33,6 +33,17 @@ def test_people_with_fewer_than_two_sure_keypoints_propose_none():
     scores[0, 2] = 0.9
     assert carried_boxes(people((100, 200), (300, 300)).with_fields(scores=scores), SIZE, ToksOptions()).shape == (0, 4)
     assert carried_boxes(Poses.empty(), SIZE, ToksOptions()).shape == (0, 4)
+
+
+def test_boxes_that_a_detected_one_covers_are_not_estimated_again():
+    # 60 x 160 px boxes, 12 px apart: IoU = 48 / 72 = 2/3; 20 px apart: 40 / 80 = 1/2
+    carried = np.array([[0, 0, 60, 160], [200, 0, 260, 160], [400, 0, 460, 160]], np.float32)
+    detected = np.array([[12, 0, 72, 160], [220, 0, 280, 160]], np.float32)
+    assert not_detected(carried, detected, ToksOptions(skip_iou=0.6)).tolist() == carried[1:].tolist()
+    assert not_detected(carried, detected, ToksOptions(skip_iou=0.4)).tolist() == carried[2:].tolist()
+    assert not_detected(carried, carried, ToksOptions(skip_iou=1.0)).tolist() == carried.tolist()
+    assert not_detected(carried, np.zeros((0, 4)), ToksOptions()).tolist() == carried.tolist()
+    assert not_detected(carried[:0], detected, ToksOptions()).shape == (0, 4)
 
 
 def test_of_two_poses_of_one_person_the_surer_stays_whatever_its_box():

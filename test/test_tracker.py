@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keytrack_ros.matching.geometry import IouMatcher, OksMatcher, box_iou
+from keytrack_ros.boxes import box_iou
+from keytrack_ros.matching.geometry import IouMatcher, OksMatcher
 from keytrack_ros.matching.matcher import MatchQuery
 from keytrack_ros.poses import FloatArray, Poses
 from keytrack_ros.tracker import PoseTracker, TrackerOptions, assign_greedily, candidate_pairs

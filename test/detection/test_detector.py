@@ -7,10 +7,10 @@ import onnx
 import pytest
 from onnx import helper
 
+from keytrack_ros.boxes import box_iou
 from keytrack_ros.detection import Detector, DetectorOptions
 from keytrack_ros.errors import ModelError
 from keytrack_ros.inference.options import InferenceOptions
-from keytrack_ros.matching.geometry import box_iou
 from test import toy
 
 
