@@ -52,7 +52,7 @@ def score_sequence(pair: SequencePair, protocol: Protocol = CLEAN) -> SequencePa
     clear = ClearTally(tracks, official=protocol.official)
     identity = IdentityTally(tracks, _JOINTS)
     hota = HotaTally(tracks, _JOINTS, whole_sequence_for_empty_frames=protocol.official)
-    people = {name: PersonTally(tracks, name) for name in SIMILARITIES}
+    people = {name: PersonTally(tracks, name, official=protocol.official) for name in SIMILARITIES}
     frames = 0
     waiting = None  # the frame before, which counts for MOTA if it turns out not to be the last
     for frame in pair.frames(protocol.frames):

@@ -97,18 +97,27 @@ class _Frame:
     truth_ids: IntArray
     prediction_ids: IntArray
     similarity: FloatArray
+    preference: FloatArray
 
 
 class PersonTally:
-    """Collects one sequence frame by frame under one similarity."""
+    """Collects one sequence frame by frame under one similarity.
 
-    def __init__(self, tracks: tuple[int, int], similarity: str) -> None:
+    Shares of keypoints (PCKh) are often equal; TrackEval's choice then depends on the order of people, which `official`
+    reproduces. Otherwise the pair with the higher OKS is preferred.
+    """
+
+    def __init__(self, tracks: tuple[int, int], similarity: str, *, official: bool) -> None:
         self._tracks = tracks
         self._similarity = SIMILARITIES[similarity]
+        self._prefer_oks = similarity == "PCKh" and not official
         self._frames: list[_Frame] = []
 
     def update(self, frame: ScoredFrame) -> None:
-        self._frames.append(_Frame(frame.truth.ids, frame.prediction.ids, self._similarity(frame)))
+        similarity = self._similarity(frame)
+        # Too little to matter between pairs that are not equal.
+        preference = 1 + 1e-6 * oks_similarity(frame) if self._prefer_oks else np.ones_like(similarity)
+        self._frames.append(_Frame(frame.truth.ids, frame.prediction.ids, similarity, preference))
 
     def result(self) -> PersonParts:
         alignment = self._alignment()
@@ -116,7 +125,8 @@ class PersonTally:
         for frame in self._frames:
             g, p = frame.truth_ids, frame.prediction_ids
             everyone = np.ones((len(g), 1), np.bool_), np.ones((len(p), 1), np.bool_)
-            hota.update(g, p, frame.similarity[..., None], *everyone, alignment[g[:, None], p[None]])
+            weights = alignment[g[:, None], p[None]] * frame.preference
+            hota.update(g, p, frame.similarity[..., None], *everyone, weights)
             identity.update(g, p, (frame.similarity >= SIMILARITY_THRESHOLD)[..., None], *everyone)
         return PersonParts(hota.result(), identity.result(), self._clear())
 
@@ -145,7 +155,8 @@ class PersonTally:
             seen[g] += 1
             rows = columns = np.zeros(0, np.int64)
             if len(g) and len(p):
-                value = np.where(alike >= SIMILARITY_THRESHOLD - _EPS, alike + 1000.0 * (before[g][:, None] == p), 0)
+                value = alike * frame.preference + 1000.0 * (before[g][:, None] == p)
+                value = np.where(alike >= SIMILARITY_THRESHOLD - _EPS, value, 0)
                 rows, columns = linear_sum_assignment(value, maximize=True)
                 good = value[rows, columns] > _EPS
                 rows, columns = rows[good], columns[good]

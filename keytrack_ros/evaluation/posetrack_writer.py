@@ -22,7 +22,7 @@ from keytrack_ros.media.posetrack_writer import CATEGORY
 _SLOTS = [skeleton.POSETRACK17.index(name) for name in skeleton.NAMES]
 _FALLBACK_SCORE = -9999.0
 """What poseval takes for a keypoint without confidence, so that a file means the same to it after conversion."""
-_OFFICIAL_NAME = re.compile(r"(?:^|/)(\d{1,6})_(mpii|bonn|mpiinew)_[^/]*/(\d{1,4})[^/]*$")
+_OFFICIAL_NAME = re.compile(r"(?:^|/)(\d{1,6})_(mpii|bonn|mpiinew)_[^/]*/0*(\d{1,4})\.[^/]*$")
 _SOURCES = {"mpii": 1, "bonn": 2, "mpiinew": 3}
 
 
