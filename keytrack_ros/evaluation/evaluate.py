@@ -24,7 +24,7 @@ from keytrack_ros.evaluation.identity import IdentityCounts, IdentityTally
 from keytrack_ros.evaluation.person import SIMILARITIES, PersonParts, PersonTally
 from keytrack_ros.evaluation.protocol import CLEAN, Protocol
 from keytrack_ros.evaluation.scores import Scores
-from keytrack_ros.poses import FloatArray
+from keytrack_ros.poses import BoolArray, FloatArray
 
 _JOINTS = skeleton.COUNT
 
@@ -81,7 +81,7 @@ def score_sequence(pair: SequencePair, protocol: Protocol = CLEAN) -> SequencePa
         detections=detections.result(),
         clear=clear.result(),
         identity=identity.result(),
-        hota=hota.result().with_total(),
+        hota=hota.result(),
         person={name: tally.result() for name, tally in people.items()},
     )
 
@@ -95,7 +95,8 @@ def combined(parts: Sequence[SequenceParts], protocol: Protocol = CLEAN) -> Scor
         raise EvaluationError("no frame of the ground truth has annotated people, so there is nothing to score")
     clear: ClearCounts = reduce(add, (part.clear for part in parts))
     identity: IdentityCounts = reduce(add, (part.identity for part in parts))
-    hota: HotaParts = reduce(add, (part.hota for part in parts))
+    annotated: BoolArray = np.any([part.detections.annotated > 0 for part in parts], axis=0)
+    hota: HotaParts = reduce(add, (part.hota.with_total(None if protocol.official else annotated) for part in parts))
     ap, precision, recall = average_precision(
         Detections.concatenate([part.detections for part in parts]), official=protocol.official
     )
@@ -114,7 +115,8 @@ def combined(parts: Sequence[SequenceParts], protocol: Protocol = CLEAN) -> Scor
     totals = {name: _mean(values) for name, values in joints.items()}
     for name, values in hota.scores().items():
         percent = 100 * values.mean(0)
-        joints[name], totals[name] = percent[:_JOINTS], float(percent[_JOINTS])
+        joints[name] = np.where(annotated | protocol.official, percent[:_JOINTS], np.nan)
+        totals[name] = float(percent[_JOINTS])
     return Scores(
         protocol=protocol,
         sequences=tuple(part.name for part in parts),

@@ -38,33 +38,38 @@ class HotaParts:
     def __add__(self, other: HotaParts) -> HotaParts:
         return HotaParts(**{name: value + getattr(other, name) for name, value in vars(self).items()})
 
-    def with_total(self) -> HotaParts:
+    def with_total(self, counted: BoolArray | None = None) -> HotaParts:
         """With one more column, the total of a sequence as PoseTrack21's code has it.
 
         Counts are summed over keypoints; association and localisation are averaged over keypoints, each counting the
         same however often it was found. To be called for each sequence, before sequences are added.
+
+        Args:
+            counted: [K] bool, the keypoints that are annotated in any sequence. The others are left out of the counts,
+                and those that this sequence does not annotate out of its averages. By default none is left out, as in
+                PoseTrack21's code.
         """
-        tp, fn, fp = (self._summed(x) for x in (self.true_positives, self.false_negatives, self.false_positives))
-        weight = tp[:, -1:]
+        summed = np.ones(self.true_positives.shape[1], np.bool_) if counted is None else counted
+        tp, fn, fp = self.true_positives, self.false_negatives, self.false_positives
+        averaged = np.ones(len(summed), np.bool_) if counted is None else (tp + fn).any(0)
+        weight = tp[:, summed].sum(1)
 
-        def averaged(total: FloatArray, nothing: float) -> FloatArray:
-            mean = np.where(self.true_positives > 0, total / np.maximum(self.true_positives, 1), nothing).mean(1)
-            return np.concatenate([total, mean[:, None] * weight], 1)
+        def total(column: FloatArray, nothing: float) -> FloatArray:
+            values = np.where(tp > 0, column / np.maximum(tp, 1), nothing)[:, averaged]
+            mean = values.sum(1) / max(1, values.shape[1])
+            return np.concatenate([column, (mean * weight)[:, None]], 1)
 
+        counts = [np.concatenate([x, x[:, summed].sum(1, keepdims=True)], 1) for x in (tp, fn, fp)]
         return HotaParts(
-            tp,
-            fn,
-            fp,
-            averaged(self.association, 0.0),
-            averaged(self.association_recall, 0.0),
-            averaged(self.association_precision, 0.0),
-            averaged(self.fragments, 0.0),
-            averaged(self.localisation, 1.0),
+            true_positives=counts[0],
+            false_negatives=counts[1],
+            false_positives=counts[2],
+            association=total(self.association, 0.0),
+            association_recall=total(self.association_recall, 0.0),
+            association_precision=total(self.association_precision, 0.0),
+            fragments=total(self.fragments, 0.0),
+            localisation=total(self.localisation, 1.0),
         )
-
-    @staticmethod
-    def _summed(counts: FloatArray) -> FloatArray:
-        return np.concatenate([counts, counts.sum(1, keepdims=True)], 1)
 
     def scores(self) -> dict[str, FloatArray]:
         """The measures by their usual names, each [19, K], 0..1."""

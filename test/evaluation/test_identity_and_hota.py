@@ -83,6 +83,17 @@ def test_total_of_hota_weighs_keypoints_as_posetrack21_does():
     assert scores.totals["LocA"] == pytest.approx(100)
 
 
+def test_joint_that_is_never_annotated_has_no_hota():
+    nose = skeleton.INDEX["nose"]
+    truth = sequence([[Person(1, 100, without=["nose"])]] * 4)
+    for prediction in (truth, sequence(ALONE)):
+        clean = score(truth, prediction, CLEAN)
+        assert np.isnan(clean.joints["HOTA"][nose])
+        assert clean.totals["HOTA"] == clean.totals["DetA"] == clean.totals["LocA"] == pytest.approx(100)
+    # PoseTrack21's code averages an association of 0 in.
+    assert score(truth, truth, OFFICIAL).totals["AssA"] == pytest.approx(100 * 14 / 15)
+
+
 def test_oks_by_hand():
     # A shoulder and a hip, 40 x 50 px apart: area 2000. The shoulder is 10 px off, the hip is not predicted.
     kept = ["left_shoulder", "right_hip"]

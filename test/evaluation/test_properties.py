@@ -58,8 +58,8 @@ def test_truth_against_itself_is_perfect(seed: int):
     annotated = truth.present.any(0)
     for name, values in scores.joints.items():
         assert values[annotated] == pytest.approx(0.0 if name == "IDSW" else 100.0), name
-    for name in ("AP", "MOTA", "MOTP", "precision", "recall", "IDF1"):
-        assert scores.totals[name] == pytest.approx(100.0), name
+        assert np.isnan(values[~annotated]).all()
+        assert scores.totals[name] == pytest.approx(0.0 if name == "IDSW" else 100.0), name
     for values in scores.person.values():
         for name in ("HOTA", "DetA", "AssA", "LocA", "IDF1", "MOTA", "MOTP", "precision", "recall"):
             assert values[name] == pytest.approx(100)
