@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from keytrack_ros.errors import InputError
@@ -29,26 +30,27 @@ def read_poses(path: Path, topic: str | None = None) -> Iterator[RecordedFrame]:
 
     `topic` may be left out where the bag has one topic of them. Raises InputError if it is not a bag, or has none.
     """
-    reader = open_bag(path)
-    try:
-        connections = [c for c in reader.connections if c.msgtype == TRACKED_POSES and topic in (None, c.topic)]
-        topics = sorted({c.topic for c in connections})
-        if len(topics) != 1:
-            found = f"; it has several: {', '.join(topics)}" if topics else ""
-            raise InputError(
-                f"{path}: the bag has no single topic of tracked poses{f' {topic}' if topic else ''}{found}"
-            )
-        for _, _, data in reader.messages(connections):
-            message: Any = typestore().deserialize_cdr(data, TRACKED_POSES)
-            stamp = message.header.stamp
-            yield RecordedFrame(
-                stamp.sec * NANOSECONDS + stamp.nanosec,
-                message.header.frame_id,
-                (message.image_width, message.image_height),
-                message_to_poses(message),
-            )
-    finally:
-        reader.close()
+    with TemporaryDirectory() as scratch:
+        reader = open_bag(path, Path(scratch))
+        try:
+            connections = [c for c in reader.connections if c.msgtype == TRACKED_POSES and topic in (None, c.topic)]
+            topics = sorted({c.topic for c in connections})
+            if len(topics) != 1:
+                found = f"; it has several: {', '.join(topics)}" if topics else ""
+                raise InputError(
+                    f"{path}: the bag has no single topic of tracked poses{f' {topic}' if topic else ''}{found}"
+                )
+            for _, _, data in reader.messages(connections):
+                message: Any = typestore().deserialize_cdr(data, TRACKED_POSES)
+                stamp = message.header.stamp
+                yield RecordedFrame(
+                    stamp.sec * NANOSECONDS + stamp.nanosec,
+                    message.header.frame_id,
+                    (message.image_width, message.image_height),
+                    message_to_poses(message),
+                )
+        finally:
+            reader.close()
 
 
 def with_poses(frames: Iterable[Frame], recorded: Iterable[RecordedFrame]) -> Iterator[tuple[Frame, Poses | None]]:
