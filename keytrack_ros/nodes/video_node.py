@@ -124,7 +124,10 @@ class VideoNode(Node):  # type: ignore[misc]
         parameters = OptionParameters(self, VideoOptions(), "start the node again with the new value")
         parameters.locked = True
         self._options = parameters.options
-        self._images = advertise(self, Image, TOPIC, keep_last(5, self._options.reliability))
+        # In lock-step no later frame would make Fast DDS notice that a part of this one was lost, before its heartbeat
+        # is due after 3 s. With a full queue, as one of depth 1 always is, it asks for missing parts at once.
+        depth = 1 if self._options.pace_topic else 5
+        self._images = advertise(self, Image, TOPIC, keep_last(depth, self._options.reliability))
         self._changed = threading.Condition()
         self._stopping = False
         self._poses_stamp_ns: int | None = None
@@ -238,6 +241,7 @@ class VideoNode(Node):  # type: ignore[misc]
             self._published += 1
             if self._pace_topic:
                 self._wait_for_poses(stamp_ns)
+                self._wait_for_others()
         return offset_ns + elapsed_ns + round(NANOSECONDS / fps)
 
     def _wait_until_due(self, seconds: float) -> None:
@@ -263,6 +267,14 @@ class VideoNode(Node):  # type: ignore[misc]
             self.get_logger().warning(
                 f"no poses on {self._pace_topic} for frame {self._published} within "
                 f"{self._options.pace_timeout_s:g} s; going on without"
+            )
+
+    def _wait_for_others(self) -> None:
+        """Until reliable subscribers that set no pace, such as a recorder, have the frame too."""
+        if self._options.reliability == "reliable" and not self._images.wait_for_all_acked(Duration(seconds=1)):
+            self.get_logger().warning(
+                f"frame {self._published} has not reached all subscribers of {self._images.topic_name} within 1 s",
+                throttle_duration_sec=_REMIND_S,
             )
 
     def _wait(self, seconds: float) -> None:

@@ -29,7 +29,7 @@ from rclpy.qos import QoSProfile
 from std_msgs.msg import Header
 
 from keytrack_ros.nodes.images import to_image_message
-from keytrack_ros.nodes.messages import ns_to_stamp
+from keytrack_ros.nodes.messages import ns_to_stamp, stamp_to_ns
 
 REPOSITORY = Path(__file__).parent.parent.parent
 TIMEOUT_S = 30.0
@@ -91,6 +91,7 @@ class Graph:
         self._executor.add_node(self.node)
         self.diagnostics: dict[str, str] = {}
         self.diagnostics_level = b""
+        self.diagnostics_stamp_ns = 0
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
 
     def close(self) -> None:
@@ -176,6 +177,7 @@ class Graph:
         return int(self.diagnostics.get(key, -1))
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        self.diagnostics_stamp_ns = stamp_to_ns(message.header.stamp)
         for status in message.status:
             self.diagnostics = {item.key: item.value for item in status.values}
             self.diagnostics["message"] = status.message
