@@ -22,7 +22,7 @@ from keytrack_ros.poses import FloatArray
 if TYPE_CHECKING:
     from keytrack_ros.matching.network import EntailmentNetwork as EntailmentNetwork
 
-CHUNK = 256
+CHUNK = 128
 """Pairs in one call of the network: bounds its memory in a crowd; larger chunks are not faster."""
 
 INPUTS = ("positions", "types", "segments", "mask")
