@@ -116,6 +116,8 @@ class RecorderNode(Node):  # type: ignore[misc]
                 self.get_logger().fatal(f"{bag.path}: cannot be written: {error.strerror}")
                 self._ending(1)
                 return
+            if bag.counts[full_name] == 1:
+                self.get_logger().info(f"recording {full_name}")
             if counted and bag.counts[full_name] == self._options.frames:
                 self.create_timer(_GRACE_S, self._ending, clock=Clock(clock_type=ClockType.STEADY_TIME))
 

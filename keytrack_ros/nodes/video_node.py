@@ -241,6 +241,7 @@ class VideoNode(Node):  # type: ignore[misc]
             self._published += 1
             if self._pace_topic:
                 self._wait_for_poses(stamp_ns)
+            if self._pace_topic or self._published == 1:
                 self._wait_for_others()
         return offset_ns + elapsed_ns + round(NANOSECONDS / fps)
 
@@ -270,7 +271,11 @@ class VideoNode(Node):  # type: ignore[misc]
             )
 
     def _wait_for_others(self) -> None:
-        """Until reliable subscribers that set no pace, such as a recorder, have the frame too."""
+        """Until all reliable subscribers have the frame.
+
+        In lock-step there may be some that set no pace, such as a recorder. And a subscriber that we have discovered
+        may not have discovered us yet; it has when it acknowledges the first frame.
+        """
         if self._options.reliability == "reliable" and not self._images.wait_for_all_acked(Duration(seconds=1)):
             self.get_logger().warning(
                 f"frame {self._published} has not reached all subscribers of {self._images.topic_name} within 1 s",

@@ -15,7 +15,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from keytrack_ros.media.bag_reader import read_poses
 from keytrack_ros.media.sources import open_source
 from keytrack_ros.nodes.messages import NANOSECONDS
-from test.nodes.camera import stamps_ns
+from test.nodes.camera import Camera, stamps_ns
 from test.nodes.graph import Graph, image_message
 from test.toy import FRAME_SIZE, draw_frame, walk
 
@@ -79,8 +79,11 @@ def test_as_fast_as_possible_is_faster_than_the_stamps_say(graph: Graph, numbere
     images = graph.listen(Image, "/image_raw")
     process = graph.start("video", {"source": numbered, "rate_hz": 0.1, "as_fast_as_possible": True})
     graph.spin_until(lambda: process.exit_code is not None)
-    assert numbers(images) == list(range(30))
-    assert intervals_ns(images) == {10 * NANOSECONDS}
+    assert "published 30 frames" in process.log
+    found = numbers(images)  # frames may be overtaken by newer ones, but neither the first nor the last
+    assert found == sorted(set(found))
+    assert (found[0], found[-1]) == (0, 29)
+    assert {step % (10 * NANOSECONDS) for step in intervals_ns(images)} == {0}
 
 
 def test_a_folder_of_images_may_keep_the_time_of_the_source(graph: Graph, tmp_path: Path) -> None:
@@ -114,7 +117,8 @@ def test_a_truncated_video_is_published_as_far_as_it_goes(graph: Graph, tmp_path
     images = graph.listen(Image, "/image_raw")
     process = graph.start("video", {"source": cut, "as_fast_as_possible": True})
     graph.spin_until(lambda: process.exit_code is not None)
-    assert len(images) == readable
+    assert images
+    assert f"published {readable} frames" in process.log
     assert process.exit_code == 0
     assert f"{cut}: ends at frame {readable} of " in process.log
 
@@ -145,25 +149,27 @@ def test_lock_step_brings_every_frame_through_tracker_and_recorder(
     video = write_video(tmp_path / "walk.avi", [draw_frame(places) for places in people])
     bag = tmp_path / "bag"
     recorder = graph.start(
-        "recorder",
-        {"output": bag, "topics": '["/tracker/poses"]', "image_topics": '["/image_raw"]', "frames": len(people)},
+        "recorder", {"output": bag, "topics": '["/tracker/poses"]', "image_topics": '["/image_raw"]'}
     )
     tracker = graph.start("tracker", {"inference.models": toy_models}, ros_args=["-r", "image:=/image_raw"])
-    poses = graph.listen(TrackedPoseArray, "/tracker/poses")
-    graph.spin_until(lambda: graph.node.count_publishers("/tracker/poses"))
+    camera = Camera(graph, "/image_raw")
+    # Some frames beforehand, until everyone has found everyone.
+    graph.spin_until(
+        lambda: camera.show([]) and all(f"recording {t}\n" in recorder.log for t in ("/tracker/poses", "/image_raw"))
+    )
+    camera.poses.clear()
     # Both the tracker and the recorder get the images.
     player = graph.start(
         "video", {"source": video, "pace_topic": "/tracker/poses", "wait_for_subscribers": 2, "pace_timeout_s": 30.0}
     )
-    graph.spin_until(lambda: player.exit_code is not None and recorder.exit_code is not None)
-    assert (player.exit_code, recorder.exit_code) == (0, 0)
-    graph.spin_until(lambda: len(poses) == len(people))
-    assert tracker.end() == 0
+    graph.spin_until(lambda: player.exit_code is not None and len(camera.poses) == len(people))
+    assert (player.exit_code, tracker.end(), recorder.end()) == (0, 0, 0)
     assert "without poses in time" not in player.log
 
-    assert intervals_ns(poses) == {round(NANOSECONDS / FPS)}
-    recorded = list(read_poses(bag))
-    assert [frame.stamp_ns for frame in recorded] == stamps_ns(poses)
+    stamps = stamps_ns(camera.poses)
+    assert intervals_ns(camera.poses) == {round(NANOSECONDS / FPS)}
+    recorded = [frame for frame in read_poses(bag) if frame.stamp_ns >= stamps[0]]
+    assert [frame.stamp_ns for frame in recorded] == stamps
     assert [len(frame.poses) for frame in recorded] == [len(places) for places in people]
     assert {frame.size for frame in recorded} == {FRAME_SIZE}
     assert {frame.frame_id for frame in recorded} == {"camera"}
@@ -171,7 +177,18 @@ def test_lock_step_brings_every_frame_through_tracker_and_recorder(
     assert len(first) == 2
     assert first == last
     with open_source(bag) as images:
-        assert [frame.stamp_ns for frame in images] == stamps_ns(poses)
+        assert [frame.stamp_ns for frame in images if frame.stamp_ns >= stamps[0]] == stamps
+
+
+def test_the_recorder_ends_after_so_many_messages(graph: Graph, tmp_path: Path) -> None:
+    recorder = graph.start("recorder", {"output": tmp_path / "bag", "topics": '["/a/poses"]', "frames": 3})
+    publisher = graph.publisher(TrackedPoseArray, "/a/poses")
+    for second in range(5):
+        header = image_message(np.zeros((1, 1, 3), np.uint8), second).header
+        publisher.publish(TrackedPoseArray(header=header))
+    assert recorder.wait() == 0
+    assert "recorded into" in recorder.log
+    assert [frame.stamp_ns for frame in read_poses(tmp_path / "bag")] == [s * NANOSECONDS for s in range(3)]
 
 
 def test_frames_that_the_tracker_drops_are_counted_and_order_is_kept(
