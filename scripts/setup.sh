@@ -62,9 +62,11 @@ log=build/venv.log
 if ! { cmake -S . -B build/venv -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX="$venv" -DCMAKE_PREFIX_PATH="$venv" \
          -DPython3_EXECUTABLE="$venv/bin/python" -DBUILD_TESTING=OFF &&
        cmake --build build/venv --parallel 2 &&
-       rm -rf "$venv"/lib/python3.*/site-packages/keytrack_ros "$venv/share/keytrack_ros" &&
        cmake --install build/venv; } >"$log" 2>&1; then
   tail -n 25 "$log" >&2
   fail "the build failed; all of its output is in $log"
 fi
+# Files that are no longer part of the package go; the others stay all the time, so that running nodes are not disturbed.
+find "$venv"/lib/python3.*/site-packages/keytrack_ros "$venv/share/keytrack_ros" -type f -not -name '*.pyc' |
+  grep -vxFf build/venv/install_manifest.txt | while read -r file; do rm -- "$file"; done || true
 touch "$installed"

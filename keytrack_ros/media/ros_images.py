@@ -1,7 +1,12 @@
-"""sensor_msgs images as arrays: from a bag or from a subscription, with every inconsistency named."""
+"""sensor_msgs images as arrays: from a bag or from a subscription, with every inconsistency named.
+
+A message is checked before anything else touches it, so that a malformed one is refused with a reason and no library
+ever reads beyond its data.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,23 +19,35 @@ from keytrack_ros.errors import InputError
 from keytrack_ros.media.sources import as_bgr8
 from keytrack_ros.poses import ImageArray
 
-_ALIASES = {"8UC1": "mono8", "8UC3": "bgr8", "8UC4": "bgra8"}
-"""Cameras that name only the memory layout mean these; 16UC1 is a depth image and stays refused."""
+_ALIASES = {"8UC1": "mono8", "8UC3": "bgr8", "8UC4": "bgra8", "uyvy": "yuv422", "yuyv": "yuv422_yuy2"}
+"""Names that say only the memory layout, and newer names of the same layouts."""
+
+_DEPTH = ("16UC1", "32FC1")
+
+Converter = Callable[[Any], ImageArray]
+"""Turns a checked image message without padding into [H, W, 3] uint8 BGR."""
 
 
-def image_to_bgr(message: Any) -> ImageArray:
-    """A sensor_msgs Image or CompressedImage as [H, W, 3] uint8 BGR.
+def by_rosbags(message: Any) -> ImageArray:
+    """The converter that needs no ROS installation."""
+    return np.ascontiguousarray(message_to_cvimage(message, "bgr8"), np.uint8)
 
-    Grey, 16-bit, RGB, alpha, Bayer and YUV images are converted. `message` may come from rclpy or from rosbags.
+
+def image_to_bgr(message: Any, convert: Converter = by_rosbags) -> ImageArray:
+    """A sensor_msgs Image or CompressedImage, from rclpy or from rosbags, as [H, W, 3] uint8 BGR.
+
+    bgr8 is a view of the message's data; grey, 16-bit, RGB, alpha, Bayer and YUV images are converted. 16 bits are
+    scaled from their full range, alpha is dropped, Bayer mosaics are interpolated. 16UC1 and 32FC1 are depth images
+    and are refused.
 
     Raises:
-        InputError: an encoding that is no colour or grey image, or size, step and data that contradict each other.
+        InputError: size, step, data and encoding contradict each other, or it is no colour or grey image.
     """
-    return _compressed_to_bgr(message) if hasattr(message, "format") else _raw_to_bgr(message)
+    return _decompressed(message) if hasattr(message, "format") else _unpacked(message, convert)
 
 
-def _compressed_to_bgr(message: Any) -> ImageArray:
-    if "compressedDepth" in message.format:
+def _decompressed(message: Any) -> ImageArray:
+    if "compressedDepth" in message.format or message.format.startswith(_DEPTH):
         raise InputError(f"format '{message.format}' is a depth image; a camera image is needed")
     data = np.frombuffer(message.data, np.uint8)
     # The camera's orientation tag would turn the picture against its frame.
@@ -44,9 +61,11 @@ def _compressed_to_bgr(message: Any) -> ImageArray:
     return as_bgr8(image)
 
 
-def _raw_to_bgr(message: Any) -> ImageArray:
+def _unpacked(message: Any, convert: Converter) -> ImageArray:
     encoding = _ALIASES.get(message.encoding, message.encoding)
     height, width, step = int(message.height), int(message.width), int(message.step)
+    if encoding in _DEPTH:
+        raise InputError(f"encoding '{encoding}' (a depth image) cannot be shown as a colour image")
     if height == 0 or width == 0:
         raise InputError(f"the image is {width}x{height} pixels")
     try:
@@ -59,17 +78,20 @@ def _raw_to_bgr(message: Any) -> ImageArray:
     if step < row:
         raise InputError(f"step is {step}, but a row of {width} pixels in '{message.encoding}' has {row} bytes")
     # The last row may come without its padding.
-    if data.size < step * (rows - 1) + row:
+    if not step * (rows - 1) + row <= data.size <= step * rows:
         raise InputError(f"data has {data.size} bytes, but {rows} rows with a step of {step} need {step * rows}")
-    if step > row:  # rosbags-image knows no padding
-        padded = np.zeros(step * rows, np.uint8)
-        padded[: min(data.size, padded.size)] = data[: padded.size]
-        data = padded.reshape(rows, step)[:, :row].ravel()
+    if encoding == "bgr8":
+        return np.ndarray((height, width, 3), np.uint8, buffer=data, strides=(step, 3, 1))
+    if step > row:  # not every converter knows padding
+        data = np.ndarray((rows, row), np.uint8, buffer=data, strides=(step, 1)).ravel()
     packed = SimpleNamespace(
-        encoding=encoding, height=rows, width=width, is_bigendian=bool(message.is_bigendian), data=data
+        encoding=encoding, height=rows, width=width, step=row, is_bigendian=int(message.is_bigendian), data=data
     )
     try:
-        image = message_to_cvimage(packed, "bgr8")  # type: ignore[arg-type]
+        return convert(packed)
+    except cv2.error as error:  # sizes that an encoding cannot have, as an odd width in yuv422
+        raise InputError(
+            f"an image of {width}x{height} pixels in '{message.encoding}' cannot be converted: {error.err}"
+        ) from None
     except ImageError:
         raise InputError(f"encoding '{message.encoding}' cannot be shown as a colour image") from None
-    return np.ascontiguousarray(image, np.uint8)

@@ -1,4 +1,7 @@
-"""`Poses` ↔ TrackedPoseArray, the skeleton as a message, stamps as numbers."""
+"""`Poses` → TrackedPoseArray, the skeleton as a message, stamps as numbers.
+
+The way back, which needs no ROS, is `keytrack_ros.media.messages.message_to_poses`.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,9 @@ from builtin_interfaces.msg import Time
 from std_msgs.msg import Header
 
 from keytrack_ros import skeleton
+from keytrack_ros.media.sources import NANOSECONDS
 from keytrack_ros.msg import Keypoint, SkeletonInfo, TrackedPose, TrackedPoseArray
 from keytrack_ros.poses import Poses
-
-NANOSECONDS = 1_000_000_000
 
 
 def to_message(poses: Poses, header: Header, frame_size: tuple[int, int]) -> TrackedPoseArray:
@@ -47,23 +49,6 @@ def to_message(poses: Poses, header: Header, frame_size: tuple[int, int]) -> Tra
         for row in range(len(poses))
     ]
     return message
-
-
-def from_message(message: TrackedPoseArray) -> Poses:
-    """The people of a message; the inverse of `to_message` but for header and frame size."""
-    if not message.poses:
-        return Poses.empty()
-    points = np.array([[(k.x, k.y, k.score) for k in pose.keypoints] for pose in message.poses], np.float32)
-    return Poses(
-        keypoints=points[..., :2],
-        scores=points[..., 2],
-        boxes=np.array([(p.x_min, p.y_min, p.x_max, p.y_max) for p in message.poses], np.float32),
-        box_scores=np.array([p.box_score for p in message.poses], np.float32),
-        carried=np.array([p.carried for p in message.poses], np.bool_),
-        track_ids=np.array([p.track_id for p in message.poses], np.int64),
-        match_scores=np.array([p.match_score for p in message.poses], np.float32),
-        ages=np.array([p.age for p in message.poses], np.int64),
-    )
 
 
 def skeleton_info() -> SkeletonInfo:

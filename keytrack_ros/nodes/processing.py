@@ -15,10 +15,11 @@ from visualization_msgs.msg import MarkerArray
 
 from keytrack_ros.errors import InputError, KeytrackError
 from keytrack_ros.media.drawing import Trails, draw_poses
+from keytrack_ros.media.sources import NANOSECONDS
 from keytrack_ros.msg import SkeletonInfo, TrackedPoseArray
 from keytrack_ros.nodes.images import to_bgr, to_image_message
 from keytrack_ros.nodes.markers import to_markers
-from keytrack_ros.nodes.messages import NANOSECONDS, skeleton_info, stamp_to_ns, to_message
+from keytrack_ros.nodes.messages import skeleton_info, stamp_to_ns, to_message
 from keytrack_ros.nodes.publishing import advertise, try_publish
 from keytrack_ros.nodes.qos import keep_last
 from keytrack_ros.nodes.stamps import Order, StampOrder
@@ -60,9 +61,6 @@ class FrameProcessor:
     def fingerprints(self) -> dict[str, str]:
         """For each task the network's name and the first digits of its hash."""
         return self._pipeline.fingerprints
-
-    def set_options(self, options: PipelineOptions) -> None:
-        """The next frame is processed with these; only live options may differ."""
 
     def reset(self) -> None:
         """Before the next frame everyone is forgotten; it may have any stamp."""

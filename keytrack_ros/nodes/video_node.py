@@ -14,10 +14,10 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from keytrack_ros.errors import InputError, KeytrackError
-from keytrack_ros.media.sources import Frame, FrameSource, open_source
+from keytrack_ros.media.sources import NANOSECONDS, Frame, FrameSource, open_source
 from keytrack_ros.msg import TrackedPoseArray
 from keytrack_ros.nodes.images import to_image_message
-from keytrack_ros.nodes.messages import NANOSECONDS, ns_to_stamp, stamp_to_ns
+from keytrack_ros.nodes.messages import ns_to_stamp, stamp_to_ns
 from keytrack_ros.nodes.parameters import OptionParameters, unknown_parameters
 from keytrack_ros.nodes.publishing import advertise, try_publish
 from keytrack_ros.nodes.qos import RELIABILITIES, keep_last

@@ -120,7 +120,7 @@ def test_compressed_images_of_a_remapped_topic(graph: Graph, toy_models: Path) -
     assert len(poses[0].poses) == 2
 
     publisher.publish(CompressedImage(header=header, format="jpeg", data=data[:20]))
-    graph.spin_until(lambda: "image rejected: 20 bytes in 'jpeg' cannot be decoded" in process.log)
+    graph.spin_until(lambda: "image rejected: 20 bytes of format 'jpeg' cannot be decoded" in process.log)
     graph.spin_until(lambda: graph.count("frames_rejected.image") == 1)
     assert process.end(signal.SIGTERM) == 0
     assert "Traceback" not in process.log

@@ -117,7 +117,7 @@ def test_the_reason_of_a_rejection_is_said(process: Process, camera: Camera) -> 
 
     camera.graph.spin_until(said)
     settle(camera.graph, received_so_far(camera.graph))
-    assert "image rejected: encoding '32FC1' (a depth image) cannot be used; known are bgr8" in process.log
+    assert "image rejected: encoding '32FC1' (a depth image) cannot be shown as a colour image" in process.log
 
 
 BAD = {

@@ -10,7 +10,7 @@ import pytest
 
 from test.conftest import REPOSITORY
 
-TOOLS = ("bash", "dirname", "sed", "sort", "head", "cat", "cmp", "find", "mkdir", "tail", "rm", "touch", "env")
+TOOLS = ("bash", "dirname", "grep", "sed", "sort", "head", "cat", "cmp", "find", "mkdir", "tail", "rm", "touch", "env")
 
 
 def machine(folder: Path, **programs: str) -> Path:
