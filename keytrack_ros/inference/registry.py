@@ -63,7 +63,7 @@ def find_model(kind: type[CardT], name: str = AUTO, folders: Sequence[Path | str
     files = ", ".join(card.file for card in named)
     raise ModelError(
         f"no {what} was found{f' ({files})' if files else ''}; looked in {_listed(searched)}; "
-        f"name the folder that holds it with --models, the parameter 'models' or {FOLDERS_VARIABLE}"
+        f"name the folder that holds it with --models, the parameter 'inference.models' or {FOLDERS_VARIABLE}"
     )
 
 

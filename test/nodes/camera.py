@@ -18,13 +18,16 @@ Places = list[tuple[float, float]]
 
 
 class Camera:
-    """Publishes images to `image_topic` and hears the poses of `tracker`; stamps grow by 0.1 s unless given."""
+    """Publishes images to `image_topic` and hears the poses of `tracker`; stamps grow by 0.1 s unless given.
 
-    def __init__(self, graph: Graph, image_topic: str = "/image", tracker: str = "/tracker") -> None:
+    `readers` is how many subscribers the images have, so that the first is not sent before all of them are found.
+    """
+
+    def __init__(self, graph: Graph, image_topic: str = "/image", tracker: str = "/tracker", readers: int = 1) -> None:
         self.graph = graph
         self.poses: list[TrackedPoseArray] = graph.listen(TrackedPoseArray, f"{tracker}/poses")
         graph.spin_until(lambda: graph.node.count_publishers(f"{tracker}/poses"))
-        self.publisher = graph.publisher(Image, image_topic)
+        self.publisher = graph.publisher(Image, image_topic, readers=readers)
         self.stamp_s = 100.0
 
     def publish(self, frame: npt.NDArray[np.uint8], stamp_s: float | None = None, frame_id: str = "camera") -> Image:
