@@ -18,7 +18,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -28,11 +28,12 @@ from rich.progress import track
 from scipy.optimize import linear_sum_assignment
 
 from keytrack_ros import skeleton
+from keytrack_ros.boxes import box_iou
 from keytrack_ros.matching.entailment import EntailmentMatcher
 from keytrack_ros.matching.geometry import IouMatcher, OksMatcher
 from keytrack_ros.matching.matcher import Matcher, MatchQuery
 from keytrack_ros.oks import oks
-from keytrack_ros.poses import FloatArray, IntArray, Poses
+from keytrack_ros.poses import FloatArray, IntArray, Poses, keypoint_boxes
 from keytrack_ros.tracker import PoseTracker, TrackerOptions
 from keytrack_ros.training.tracks import MULTI_PERSON, Tracks, held_back_videos, load_tracks, training_videos
 
@@ -60,12 +61,27 @@ class WideOksMatcher:
         return oks(query.current, query.past, 4 * skeleton.SIGMAS)[query.pairs[:, 0], query.pairs[:, 1]]
 
 
-RIVALS: dict[str, tuple[Callable[[], Matcher], float]] = {
-    "IoU": (IouMatcher, 0.001),
-    "OKS": (OksMatcher, 0.001),
-    "OKS, sigmas x 4": (WideOksMatcher, 0.005),
+class GrownIouMatcher:
+    """IoU of keypoint boxes that are 1.75 times as large: small boxes that a step parts still overlap."""
+
+    def score(self, query: MatchQuery) -> FloatArray:
+        a, b = (_grown(poses) for poses in (query.current, query.past))
+        return box_iou(a[query.pairs[:, 0]], b[query.pairs[:, 1]])
+
+
+def _grown(poses: Poses) -> FloatArray:
+    boxes = keypoint_boxes(poses.keypoints, poses.scores)
+    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, np.maximum((boxes[:, 2:] - boxes[:, :2]) / 2 * 1.75, 2)
+    return np.concatenate([centre - half, centre + half], 1)
+
+
+RIVALS: dict[str, tuple[Callable[[], Matcher], TrackerOptions]] = {
+    "IoU": (IouMatcher, TrackerOptions(match_threshold=0.001)),
+    "IoU with t−1, boxes x 1.75": (GrownIouMatcher, TrackerOptions(match_threshold=0.001, memory_frames=1)),
+    "OKS": (OksMatcher, TrackerOptions(match_threshold=0.001)),
+    "OKS, sigmas x 4": (WideOksMatcher, TrackerOptions(match_threshold=0.005)),
 }
-"""Matcher and the threshold that `choose` finds on the training videos."""
+"""Matcher and the tracker's options, with the threshold that `choose` finds on the training videos."""
 
 THRESHOLDS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3)
 
@@ -227,8 +243,8 @@ def score(
     tracks = tracks.select(held_back_videos(tracks))
     entailment = EntailmentMatcher(folders=models or (), threads=threads)
     trackers: dict[str, tuple[Matcher, TrackerOptions]] = {"Pose Entailment": (entailment, TrackerOptions())}
-    for name, (make, threshold) in RIVALS.items():
-        trackers[f"{name} ≥ {threshold:g}"] = make(), TrackerOptions(match_threshold=threshold)
+    for name, (make, options) in RIVALS.items():
+        trackers[f"{name} ≥ {options.match_threshold:g}"] = make(), options
     jobs = [(name, setting) for name in trackers for setting in SETTINGS]
     results: dict[str, dict[str, Score]] = {name: {} for name in trackers}
     for name, setting in track(jobs, "scoring"):
@@ -244,8 +260,9 @@ def choose(data: Data, settings: str = "1,8,1 perturbed,4 perturbed") -> None:
     tracks = tracks.select(training_videos(tracks))
     jobs = [(name, threshold) for name in RIVALS for threshold in THRESHOLDS]
     for name, threshold in track(jobs, "choosing"):
-        options = TrackerOptions(match_threshold=threshold)
-        scores = [measured(tracks, setting, RIVALS[name][0](), options) for setting in settings.split(",")]
+        make, options = RIVALS[name]
+        options = replace(options, match_threshold=threshold)
+        scores = [measured(tracks, setting, make(), options) for setting in settings.split(",")]
         merit = np.mean([s.idf1 - s.percent_switched for s in scores])
         typer.echo(f"{name} ≥ {threshold:g}: {merit:.3f}, switches {[s.switches for s in scores]}")
 
