@@ -10,10 +10,9 @@ import numpy as np
 from keytrack_ros.detection import yolox
 from keytrack_ros.errors import ModelError
 from keytrack_ros.inference.cards import DetectorCard
-from keytrack_ros.inference.images import network_input
+from keytrack_ros.inference.images import network_input, open_image_network
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.inference.registry import AUTO, find_model
-from keytrack_ros.inference.session import OnnxSession
 from keytrack_ros.options import Options, option
 from keytrack_ros.poses import FloatArray, ImageArray
 
@@ -40,15 +39,7 @@ class Detector:
         self.options = options or DetectorOptions()
         inference = inference or InferenceOptions()
         self.card = find_model(DetectorCard, self.options.model, inference.folders)
-        self._session = OnnxSession(self.card.path, inference.threads)
-        width, height = self.card.input.size
-        expected = (3, height, width)
-        shape = self._session.input_shapes.get(self.card.input.name, ())
-        if len(shape) != 4 or any(have not in (None, want) for have, want in zip(shape[1:], expected, strict=True)):
-            raise ModelError(
-                f"{self.card.path}: inputs are {dict(self._session.input_shapes)}, but the model file of "
-                f"{self.card.name} names '{self.card.input.name}' with [1, 3, {height}, {width}]"
-            )
+        self._session = open_image_network(self.card, inference.threads)
         self._corners, self._strides = yolox.cell_grid(self.card.input.size, self.card.strides)
 
     def detect(self, image_bgr: ImageArray) -> tuple[FloatArray, FloatArray]:

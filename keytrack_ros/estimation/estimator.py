@@ -11,10 +11,9 @@ from keytrack_ros.errors import ModelError
 from keytrack_ros.estimation import heatmaps as maps
 from keytrack_ros.estimation.crops import crop_transforms, cut, to_image
 from keytrack_ros.inference.cards import PoseCard
-from keytrack_ros.inference.images import network_input
+from keytrack_ros.inference.images import network_input, open_image_network
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.inference.registry import AUTO, find_model
-from keytrack_ros.inference.session import OnnxSession
 from keytrack_ros.options import Options, option
 from keytrack_ros.poses import FloatArray, ImageArray, Poses
 
@@ -39,17 +38,8 @@ class Estimator:
         self.options = options or EstimatorOptions()
         inference = inference or InferenceOptions()
         self.card = find_model(PoseCard, self.options.model, inference.folders)
-        self._session = OnnxSession(self.card.path, inference.threads)
-        width, height = self.card.input.size
-        shape = self._session.input_shapes.get(self.card.input.name, ())
-        if len(shape) != 4 or any(
-            have not in (None, want) for have, want in zip(shape[1:], (3, height, width), strict=True)
-        ):
-            raise ModelError(
-                f"{self.card.path}: inputs are {dict(self._session.input_shapes)}, but the model file of "
-                f"{self.card.name} names '{self.card.input.name}' with [N, 3, {height}, {width}]"
-            )
-        self._fixed_batch = shape[0]
+        self._session = open_image_network(self.card, inference.threads)
+        self._fixed_batch = self._session.input_shapes[self.card.input.name][0]
         channels = np.array(skeleton.channels_of(self.card.joints))
         self._present = np.flatnonzero(channels >= 0)  # keypoints that the network knows
         self._channels = channels[self._present]

@@ -1,4 +1,4 @@
-"""Images → network input."""
+"""Networks that eat images: opening them, and images → network input."""
 
 from __future__ import annotations
 
@@ -6,8 +6,28 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keytrack_ros.inference.cards import ImageInput
+from keytrack_ros.errors import ModelError
+from keytrack_ros.inference.cards import DetectorCard, ImageInput, PoseCard
+from keytrack_ros.inference.session import OnnxSession, Session
 from keytrack_ros.poses import FloatArray, ImageArray
+
+
+def open_image_network(card: DetectorCard | PoseCard, threads: int) -> Session:
+    """The card's network, loaded.
+
+    Raises ModelError if it cannot be loaded or has not the image input that the card names.
+    """
+    session = OnnxSession(card.path, threads)
+    width, height = card.input.size
+    shape = session.input_shapes.get(card.input.name, ())
+    if len(shape) != 4 or any(
+        have not in (None, want) for have, want in zip(shape[1:], (3, height, width), strict=True)
+    ):
+        raise ModelError(
+            f"{card.path}: inputs are {dict(session.input_shapes)}, but the model file of {card.name} names "
+            f"'{card.input.name}' with [N, 3, {height}, {width}]"
+        )
+    return session
 
 
 def network_input(images_bgr: Sequence[ImageArray], about: ImageInput) -> FloatArray:

@@ -180,7 +180,7 @@ class VideoNode(Node):  # type: ignore[misc]
             exit_code = 0
         except KeytrackError as error:
             self.get_logger().fatal(str(error))
-        except Exception:
+        except Exception:  # a defect of ours: on a thread it would end in silence, with the process waiting for ever
             self.get_logger().fatal(traceback.format_exc())
         unanswered = f", {self._unanswered} of them without poses in time" if self._unanswered else ""
         self.get_logger().info(

@@ -89,7 +89,7 @@ def test_a_network_that_is_not_what_its_model_file_says(networks, tmp_path):
     card = (networks / f"{toy.DETECTOR}.yaml").read_text()
     (tmp_path / "wrong_size.yaml").write_text(card.replace("[416, 416]", "[640, 640]"))
     with pytest.raises(
-        ModelError, match=r"inputs are \{'image': \(1, 3, 416, 416\)\}, but the model file .* \[1, 3, 640"
+        ModelError, match=r"inputs are \{'image': \(1, 3, 416, 416\)\}, but the model file .* \[N, 3, 640"
     ):
         Detector(DetectorOptions(model=str(tmp_path / "wrong_size.yaml")), InferenceOptions(models=str(networks)))
     (tmp_path / "wrong_grid.yaml").write_text(card.replace("strides: [8]", "strides: [8, 16]"))
