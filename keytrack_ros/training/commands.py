@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as ProgressBar
 
 from keytrack_ros.errors import KeytrackError
+from keytrack_ros.options import Options
 from keytrack_ros.training.options import TrainOptions
 
 if TYPE_CHECKING:
@@ -131,15 +132,18 @@ def interruptible() -> Iterator[Any]:
             signal.signal(number, handler)
 
 
-def _with_options(function: Any) -> Any:
-    """`function` with a command-line option for every field of `TrainOptions` in place of its `**values`."""
-    hints = get_type_hints(TrainOptions)
+def _with_options(function: Any, options_class: type[Options], data: str) -> Any:
+    """`function` with a command-line option for every field of `options_class` in place of its `**values`.
+
+    `data` says what the folder named by --data holds.
+    """
+    hints = get_type_hints(options_class)
     parameters = [
-        _parameter("data", Path, ..., "folder with bonn_train.npz, somof_valid.npz and penn_action.npz"),
+        _parameter("data", Path, ..., data),
         _parameter("out", Path, ..., "run folder"),
         _parameter("resume", bool, False, "continue the run in that folder"),
     ]
-    for item in fields(TrainOptions):
+    for item in fields(options_class):
         about = item.metadata
         choices = f" ({', '.join(about['choices'])})" if about["choices"] else ""
         parameters.append(_parameter(item.name, hints[item.name], item.default, about["description"] + choices))
@@ -155,7 +159,9 @@ def _parameter(name: str, kind: Any, default: Any, text: str) -> inspect.Paramet
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=missing, annotation=annotation)
 
 
-train_app.command("matcher")(_with_options(_matcher))
+train_app.command("matcher")(
+    _with_options(_matcher, TrainOptions, "folder with bonn_train.npz, somof_valid.npz and penn_action.npz")
+)
 
 
 if __name__ == "__main__":
