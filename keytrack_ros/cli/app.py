@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 import keytrack_ros
 from keytrack_ros.cli.console import say_error
 from keytrack_ros.errors import KeytrackError
-from keytrack_ros.evaluation.commands import convert, evaluate  # light: they import what they need when they run
+from keytrack_ros.evaluation.commands import Mode, convert, evaluate  # light: they import what they need when they run
 from keytrack_ros.training.commands import train_app  # without torch, which its commands import when they run
 
 
@@ -51,6 +51,16 @@ ModelFolders = Annotated[
     typer.Option("--models", metavar="DIR", help="Folder with networks, searched first; may be given several times."),
 ]
 
+ParameterFile = Annotated[
+    Path | None, typer.Option(metavar="YAML", help="Options as a ROS parameter file, such as config/tracker.yaml.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="One option by its dotted name, such as toks.dilation=1.3."),
+]
+FlipTest = Annotated[bool, typer.Option("--flip-test", help="Average with mirrored crops: better, slower.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that are already there.")]
+
 
 def _show_version(wanted: bool) -> None:
     if wanted:
@@ -80,35 +90,23 @@ def track(
     topic: Annotated[str | None, typer.Option(help="Image topic of a bag that has several.")] = None,
     fps: Annotated[float | None, typer.Option(min=0.001, help="Frame rate of an image folder (25) or video.")] = None,
     models: ModelFolders = None,
-    params: Annotated[
-        Path | None, typer.Option(metavar="YAML", help="Options as a ROS parameter file, such as config/tracker.yaml.")
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="One option by its dotted name, such as toks.dilation=1.3."),
-    ] = None,
-    flip_test: Annotated[
-        bool, typer.Option("--flip-test", help="Average with mirrored crops: better, slower.")
-    ] = False,
+    params: ParameterFile = None,
+    settings: Settings = None,
+    flip_test: FlipTest = False,
     video: Annotated[bool, typer.Option("--video/--no-video", help="Write the annotated video.")] = True,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are already there.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Track the people of a video, image folder or bag, without a ROS graph.
 
     Writes tracks.json (PoseTrack 2018), tracks/ (MCAP bag with TrackedPoseArray), tracks.mp4 and summary.json.
     """
-    from keytrack_ros.cli.settings import pipeline_options
+    from keytrack_ros.cli.settings import pipeline_options, with_shortcuts
     from keytrack_ros.cli.track import TrackRequest, run_track
 
-    values = list(settings or ())
-    if flip_test:
-        values.append("estimator.flip_test=true")
-    if models:
-        values.append("inference.models=" + ":".join(map(str, models)))
     request = TrackRequest(
         source=source,
         out=out,
-        options=pipeline_options(params, values),
+        options=pipeline_options(params, with_shortcuts(settings, models, flip_test)),
         start=start,
         every=every,
         frames=frames,
@@ -118,6 +116,52 @@ def track(
         overwrite=overwrite,
     )
     raise typer.Exit(run_track(request))
+
+
+@app.command()
+def replay(
+    sources: Annotated[
+        list[str], typer.Argument(metavar="BAG...", help="Bags (folder, .mcap, .db3), also videos or image folders.")
+    ],
+    truth: Annotated[
+        Path | None,
+        typer.Option("--gt", metavar="GT", help="Annotations (PoseTrack JSON); of several bags a folder, same names."),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="DIR", help="Folder for the results; of several bags one in it each.")
+    ] = Path("replay"),
+    mode: Annotated[
+        Mode, typer.Option(help="official: as poseval and PoseTrack21's code count; clean: as the definitions say.")
+    ] = Mode.official,
+    topic: Annotated[str | None, typer.Option(help="Image topic of bags that have several.")] = None,
+    models: ModelFolders = None,
+    params: ParameterFile = None,
+    settings: Settings = None,
+    flip_test: FlipTest = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default one for each core.")] = None,
+    video: Annotated[bool, typer.Option("--video/--no-video", help="Write annotated videos.")] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Replay bags through the tracker: every image in the order of the stamps, as fast as the machine goes.
+
+    Two replays give the same tracks, byte for byte. With --gt the tracks are scored. Results as of `track`.
+    """
+    from keytrack_ros.cli.replay import ReplayRequest, run_replay
+    from keytrack_ros.cli.settings import pipeline_options, with_shortcuts
+    from keytrack_ros.evaluation.protocol import PROTOCOLS
+
+    request = ReplayRequest(
+        sources=tuple(sources),
+        out=out,
+        options=pipeline_options(params, with_shortcuts(settings, models, flip_test)),
+        truth=truth,
+        protocol=PROTOCOLS[mode.value],
+        topic=topic,
+        workers=workers,
+        video=video,
+        overwrite=overwrite,
+    )
+    raise typer.Exit(run_replay(request))
 
 
 @models_app.command("list")

@@ -52,11 +52,12 @@ def shown_warnings() -> Iterator[Warnings]:
 class FrameProgress:
     """Frames done of frames in all, rate and time left: a bar in a terminal, elsewhere a line every ten seconds.
 
-    Use as a context manager.
+    Use as a context manager. With `shown` false nothing is printed.
     """
 
-    def __init__(self, name: str, total: int | None) -> None:
+    def __init__(self, name: str, total: int | None, *, shown: bool = True) -> None:
         self._name = name
+        self._shown = shown
         self._total = total
         self._done = 0
         self._began = self._said = monotonic()
@@ -71,7 +72,7 @@ class FrameProgress:
             TextColumn("ETA"),
             TimeRemainingColumn(),
             console=console,
-            disable=not console.is_terminal,
+            disable=not (shown and console.is_terminal),
             transient=True,
         )
         self._task = self._bar.add_task(escape(name), total=total, of=total or "?", rate=0.0, people=0)
@@ -82,7 +83,7 @@ class FrameProgress:
         now = monotonic()
         rate = self._done / max(now - self._began, 1e-9)
         self._bar.update(self._task, advance=1, rate=rate, people=people)
-        if self._bar.disable and now - self._said >= _PLAIN_EVERY_S:
+        if self._shown and self._bar.disable and now - self._said >= _PLAIN_EVERY_S:
             self._said = now
             left = f", {(self._total - self._done) / rate:.0f} s left" if self._total else ""
             console.print(f"{self._name}: {self._done}/{self._total or '?'} frames, {rate:.1f} fps{left}", markup=False)

@@ -39,6 +39,16 @@ def pipeline_options(params: Path | None = None, settings: Sequence[str] = ()) -
     return with_values(options, values)
 
 
+def with_shortcuts(settings: Sequence[str] | None, models: Sequence[Path] | None, flip_test: bool) -> list[str]:
+    """`settings` (NAME=VALUE) and what --models and --flip-test stand for."""
+    values = list(settings or ())
+    if flip_test:
+        values.append("estimator.flip_test=true")
+    if models:
+        values.append("inference.models=" + ":".join(map(str, models)))
+    return values
+
+
 def read_params(path: Path) -> dict[str, Value]:
     """The pipeline's parameters of a ROS parameter file, by dotted names; those of all nodes in it, in order.
 

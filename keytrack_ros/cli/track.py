@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 import keytrack_ros
-from keytrack_ros.cli.console import FrameProgress, console, shown_warnings
+from keytrack_ros.cli.console import FrameProgress, Warnings, console, shown_warnings
 from keytrack_ros.cli.summary import RunStatistics, show_summary
 from keytrack_ros.errors import OutputError
 from keytrack_ros.media.bag_writer import BagWriter
@@ -79,22 +79,38 @@ class _Results:
 def run_track(request: TrackRequest) -> int:
     """Tracks, shows progress and the summary; returns the exit code: 0, or 128 + signal if stopped by one.
 
+    Raises as `track_recording`.
+    """
+    with shown_warnings() as warnings:
+        summary, stopped = track_recording(request, warnings)
+    show_results(request, summary)
+    if stopped is None:
+        return 0
+    console.print(f"stopped by {stopped.name} after {summary['frames']} frames; the results hold what there was")
+    return 128 + stopped
+
+
+def track_recording(
+    request: TrackRequest, warnings: Warnings, *, progress: bool = True
+) -> tuple[dict[str, Any], signal.Signals | None]:
+    """Tracks the people of a recording and writes the results.
+
+    Returns the summary, which is also written, and the signal by which it was stopped before its end, if any.
+
     Raises KeytrackError for bad input, missing networks and results that are there already.
     """
     paths = _result_paths(request)
     for name in _NAMES.values():
         require_free(request.out / name, overwrite=request.overwrite)
-    with (
-        shown_warnings() as warnings,
-        open_source(
-            request.source,
-            topic=request.topic,
-            fps=request.fps,
-            start=request.start,
-            every=request.every,
-            frames=request.frames,
-        ) as source,
-    ):
+    with open_source(
+        request.source,
+        topic=request.topic,
+        fps=request.fps,
+        start=request.start,
+        every=request.every,
+        frames=request.frames,
+        in_stamp_order=True,
+    ) as source:
         pipeline = Pipeline.from_options(request.options)
         request.out.mkdir(parents=True, exist_ok=True)
         for name in _NAMES.values():  # nothing of an earlier run stays among the results of this one
@@ -102,8 +118,12 @@ def run_track(request: TrackRequest) -> int:
                 (request.out / name).unlink()
         statistics = RunStatistics()
         began = perf_counter()
-        with stop_signals() as stopped, _Results(request, source) as results:
-            _run(source, pipeline, results, statistics, stopped)
+        with (
+            stop_signals() as stopped,
+            _Results(request, source) as results,
+            FrameProgress(source.name, source.count, shown=progress) as shown,
+        ):
+            _run(source, pipeline, results, statistics, stopped, shown)
         summary: dict[str, Any] = {
             "version": keytrack_ros.__version__,
             "input": request.source,
@@ -116,30 +136,36 @@ def run_track(request: TrackRequest) -> int:
             "warnings": warnings.texts,
         }
     paths["summary"].write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    show_summary(Path(request.source).name, summary, {what: str(path) for what, path in paths.items() if path.exists()})
-    if stopped:
-        console.print(f"stopped by {stopped[0].name} after {statistics.frames} frames; the results hold what there was")
-        return 128 + stopped[0]
-    return 0
+    return summary, stopped[0] if stopped else None
+
+
+def show_results(request: TrackRequest, summary: Mapping[str, Any]) -> None:
+    """Prints the summary and where the results are."""
+    paths = {what: str(path) for what, path in _result_paths(request).items() if path.exists()}
+    show_summary(Path(request.source).name, summary, paths)
 
 
 def _run(
-    source: FrameSource, pipeline: Pipeline, results: _Results, statistics: RunStatistics, stopped: list[signal.Signals]
+    source: FrameSource,
+    pipeline: Pipeline,
+    results: _Results,
+    statistics: RunStatistics,
+    stopped: list[signal.Signals],
+    progress: FrameProgress,
 ) -> None:
-    with FrameProgress(source.name, source.count) as progress:
-        frames = iter(source)
-        while not stopped:
-            began = perf_counter()
-            frame = next(frames, None)
-            if frame is None:
-                return
-            read = perf_counter()
-            poses = pipeline.process(frame.image_bgr, frame.stamp_s)
-            processed = perf_counter()
-            results.write(frame, poses)
-            seconds = {"reading": read - began, **pipeline.stage_seconds, "writing": perf_counter() - processed}
-            statistics.add(poses, seconds)
-            progress.advance(len(poses))
+    frames = iter(source)
+    while not stopped:
+        began = perf_counter()
+        frame = next(frames, None)
+        if frame is None:
+            return
+        read = perf_counter()
+        poses = pipeline.process(frame.image_bgr, frame.stamp_s)
+        processed = perf_counter()
+        results.write(frame, poses)
+        seconds = {"reading": read - began, **pipeline.stage_seconds, "writing": perf_counter() - processed}
+        statistics.add(poses, seconds)
+        progress.advance(len(poses))
 
 
 @contextmanager

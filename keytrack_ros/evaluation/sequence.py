@@ -10,6 +10,19 @@ from keytrack_ros import skeleton
 from keytrack_ros.errors import InputError
 from keytrack_ros.poses import BoolArray, FloatArray, IntArray, Poses
 
+_PEOPLE = (
+    "image_index",
+    "track_ids",
+    "keypoints",
+    "present",
+    "visibility",
+    "scores",
+    "boxes",
+    "head_boxes",
+    "listed",
+)
+"""Fields of `LabelledSequence` that have one row a person."""
+
 
 @dataclass(frozen=True)
 class Image:
@@ -114,6 +127,10 @@ class LabelledSequence:
             if len(repeated):
                 raise InputError(f"{self.where(image)}: track id {repeated[0]} is given to more than one person")
         return self
+
+    def taken(self, rows: IntArray | BoolArray) -> LabelledSequence:
+        """The same images with some of the people only, by row; rows must stay sorted by image."""
+        return replace(self, **{name: getattr(self, name)[rows] for name in _PEOPLE})
 
     def renumbered(self, first: int = 0) -> LabelledSequence:
         """The same with the small integers `first`, `first` + 1, … as track ids, in order of appearance."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,9 +29,12 @@ class BagSource(FrameSource):
     """One image topic of a bag; stamps and frame_ids are those of the messages' headers, unchanged.
 
     A header without a stamp gets the time at which the message was recorded.
+
+    Images come in the order in which they were recorded. With `in_stamp_order` they come in the order of their stamps;
+    the bag is then read twice, first for the stamps only.
     """
 
-    def __init__(self, path: Path, topic: str | None, selection: Selection) -> None:
+    def __init__(self, path: Path, topic: str | None, selection: Selection, *, in_stamp_order: bool = False) -> None:
         self._scratch = TemporaryDirectory(prefix="keytrack_")
         self._reader = open_bag(path, Path(self._scratch.name))
         try:
@@ -43,7 +47,26 @@ class BagSource(FrameSource):
             self.close()
             raise
         self.topic = connections[0].topic
-        self._messages: Iterator[tuple[Connection, int, bytes]] = self._reader.messages(connections)
+        self._messages = self._by_stamp(connections) if in_stamp_order else self._reader.messages(connections)
+
+    def _by_stamp(self, connections: list[Connection]) -> Iterator[tuple[Connection, int, bytes]]:
+        """The messages in the order of their stamps; only those that came too early are held in memory."""
+        stamps: list[int] = []
+        try:
+            is_cdr = self._reader.is2
+            stamps.extend(
+                _stamp_ns(data, is_cdr) or recorded_ns for _, recorded_ns, data in self._reader.messages(connections)
+            )
+        except Exception:  # where the bag breaks off, the second reading does, too, and says so
+            logger.debug("%s: breaks off after message %d", self.name, len(stamps))
+        arriving = enumerate(self._reader.messages(connections))
+        early: dict[int, tuple[Connection, int, bytes]] = {}
+        for wanted in sorted(range(len(stamps)), key=stamps.__getitem__):
+            while wanted not in early:
+                place, message = next(arriving)
+                early[place] = message
+            yield early.pop(wanted)
+        yield from (message for _, message in arriving)
 
     def _step(self, index: int, wanted: bool) -> Frame | None:
         try:
@@ -77,6 +100,15 @@ class BagSource(FrameSource):
         if self._reader.stack is not None:
             self._reader.close()
         self._scratch.cleanup()
+
+
+def _stamp_ns(data: bytes, is_cdr: bool) -> int:
+    """The header's stamp, read without the rest: it follows 4 bytes of CDR's encapsulation, or of ROS 1's `seq`."""
+    if len(data) < 12:  # a damaged message, which is left out when its turn comes
+        return 0
+    order = ">" if is_cdr and data[1] == 0 else "<"
+    seconds, nanoseconds = struct.unpack_from(f"{order}iI", data, 4)
+    return int(seconds) * NANOSECONDS + int(nanoseconds)
 
 
 def open_bag(path: Path, scratch: Path | None = None) -> AnyReader:

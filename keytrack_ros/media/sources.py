@@ -185,6 +185,7 @@ def open_source(
     start: int = 0,
     every: int = 1,
     frames: int | None = None,
+    in_stamp_order: bool = False,
 ) -> FrameSource:
     """Opens whatever holds frames, and reads the first one.
 
@@ -194,6 +195,7 @@ def open_source(
         topic: which images of a bag; may be left out where a bag has one topic of images.
         fps: rate of an image folder (25 if left out); of a video whose own rate is to be ignored.
         start, every, frames: see `Selection`; counted in frames of the source.
+        in_stamp_order: the images of a bag come in the order of their stamps, not in that of their recording.
 
     Raises:
         InputError: there is no such thing, it is not what it should be, or no frame can be read.
@@ -202,7 +204,7 @@ def open_source(
     selection = Selection(start, every, frames)
     if fps is not None and not (math.isfinite(fps) and fps > 0):
         raise OptionError(f"fps: {fps} is not a positive number")
-    opened = _opened(source, topic, fps, selection)
+    opened = _opened(source, topic, fps, selection, in_stamp_order)
     try:
         opened._open_first()
     except BaseException:
@@ -211,7 +213,9 @@ def open_source(
     return opened
 
 
-def _opened(source: str | int | Path, topic: str | None, fps: float | None, selection: Selection) -> FrameSource:
+def _opened(
+    source: str | int | Path, topic: str | None, fps: float | None, selection: Selection, in_stamp_order: bool
+) -> FrameSource:
     path = Path(source).expanduser() if not isinstance(source, int) else Path(str(source))
     device = re.fullmatch(r"(?:/dev/video)?(\d+)", str(source))
     if device and (isinstance(source, int) or not path.is_file()):
@@ -223,7 +227,7 @@ def _opened(source: str | int | Path, topic: str | None, fps: float | None, sele
     if is_bag:
         from keytrack_ros.media.bag_source import BagSource  # rosbags is slow to import
 
-        return BagSource(path, topic, selection)
+        return BagSource(path, topic, selection, in_stamp_order=in_stamp_order)
     if topic is not None:
         raise InputError(f"{path}: a topic was named ('{topic}'), but this is no bag")
     if path.is_dir() or suffix in IMAGE_SUFFIXES:

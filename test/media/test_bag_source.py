@@ -100,6 +100,36 @@ class TestWholeAndBroken:
             assert f"{path}: the recording was cut off" in caplog.text
             assert f"the {len(frames)} messages that are whole are used" in caplog.text
 
+    def test_images_come_in_the_order_of_their_stamps_when_wanted(
+        self, tmp_path: Path, storage: StoragePlugin, suffix: str
+    ) -> None:
+        order = [3, 0, 1, 4, 2, 5]
+        times = [time_ns for _, time_ns, _ in camera(6)]
+        taken = camera(6)
+        messages = [("/camera", times[k], taken[place][2]) for k, place in enumerate(order)]
+        messages[3][2].header.stamp.sec = messages[3][2].header.stamp.nanosec = 0  # 4: takes the time of recording
+        folder = write_bag(tmp_path / "bag", messages, storage)
+        with open_source(folder / f"bag{suffix}", in_stamp_order=True) as source:
+            frames = list(source)
+        assert [f.index for f in frames] == list(range(6))
+        for frame, seed in zip(frames, [0, 1, 2, 3, 4, 5], strict=True):
+            np.testing.assert_array_equal(frame.image_bgr, noise(seed))
+        with open_source(folder) as source:
+            np.testing.assert_array_equal(next(iter(source)).image_bgr, noise(3))
+
+    def test_order_of_stamps_in_a_recording_that_was_cut_off(
+        self, tmp_path: Path, storage: StoragePlugin, suffix: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        folder = write_bag(tmp_path / "bag", camera(40), storage)
+        file = folder / f"bag{suffix}"
+        data = file.read_bytes()
+        file.write_bytes(data[: len(data) * 3 // 4])
+        with open_source(file) as source:
+            expected = [f.stamp_ns for f in source]
+        with caplog.at_level(logging.WARNING), open_source(file, in_stamp_order=True) as source:
+            assert [f.stamp_ns for f in source] == expected
+        assert "the recording was cut off" in caplog.text
+
     def test_recording_that_was_killed_has_no_metadata(
         self, tmp_path: Path, storage: StoragePlugin, suffix: str
     ) -> None:

@@ -1,0 +1,215 @@
+"""`keytrack replay`: recordings through the tracker as fast as the machine goes, every frame, and scored."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from keytrack_ros.cli.console import console, say_error, shown_warnings
+from keytrack_ros.cli.track import TrackRequest, show_results, track_recording
+from keytrack_ros.errors import EvaluationError, KeytrackError, OptionError, OutputError
+from keytrack_ros.evaluation.evaluate import SequenceParts, combined, score_sequence
+from keytrack_ros.evaluation.files import find_sequences, read_sequence
+from keytrack_ros.evaluation.protocol import Protocol
+from keytrack_ros.evaluation.recording import on_recording, places_by_number
+from keytrack_ros.evaluation.scores import Scores
+from keytrack_ros.pipeline import PipelineOptions
+
+_MEASURES = ("MOTA", "AP", "IDF1", "HOTA")
+
+
+@dataclass(frozen=True)
+class ReplayRequest:
+    """What to replay and where the results go; see `keytrack replay --help`."""
+
+    sources: tuple[str, ...]
+    out: Path
+    options: PipelineOptions
+    truth: Path | None
+    protocol: Protocol
+    topic: str | None = None
+    workers: int | None = None
+    video: bool = False
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One recording: what a process is given."""
+
+    name: str
+    track: TrackRequest
+    truth: Path | None
+    protocol: Protocol
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What became of it."""
+
+    summary: dict[str, Any] | None = None
+    parts: SequenceParts | None = None
+    stopped: signal.Signals | None = None
+    error: str | None = None
+
+
+def run_replay(request: ReplayRequest) -> int:
+    """Replays, scores, shows; the exit code is 0, 1 if a recording failed, or 128 + signal if stopped by one.
+
+    Raises KeytrackError if nothing can begin: names that clash, annotations that are missing, a bad single recording.
+    """
+    jobs = _jobs(request)
+    workers = min(len(jobs), request.workers or os.cpu_count() or 1)
+    outcomes = [_replay(jobs[0], progress=True)] if len(jobs) == 1 else _in_processes(jobs, workers)
+    scores = _scores(request, [outcome.parts for outcome in outcomes if outcome.parts is not None])
+    if len(jobs) > 1:
+        _show_table(jobs, outcomes, scores)
+    elif outcomes[0].summary is not None:
+        show_results(jobs[0].track, outcomes[0].summary)
+    if scores is not None:
+        scores.show(Console())
+    if len(jobs) == 1 and outcomes[0].error is not None:
+        raise KeytrackError(outcomes[0].error)
+    stopped = [outcome.stopped for outcome in outcomes if outcome.stopped is not None]
+    if stopped:
+        console.print(f"stopped by {stopped[0].name}; the results hold what there was")
+        return 128 + stopped[0]
+    return int(any(outcome.error is not None for outcome in outcomes))
+
+
+def _jobs(request: ReplayRequest) -> list[_Job]:
+    names = [Path(source).stem for source in request.sources]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise OptionError(f"two recordings have the name '{min(twice)}', and so would their results; rename one")
+    truths = _truths(request.truth, names)
+    # Numbers do not depend on how many threads compute them, so this changes the speed only.
+    threads = request.options.inference.threads
+    workers = min(len(names), request.workers or os.cpu_count() or 1)
+    if workers > 1 and threads == 0:
+        threads = max(1, (os.cpu_count() or 1) // workers)
+    options = replace(request.options, inference=replace(request.options.inference, threads=threads))
+    return [
+        _Job(
+            name,
+            TrackRequest(
+                source=source,
+                out=request.out if len(names) == 1 else request.out / name,
+                options=options,
+                topic=request.topic,
+                video=request.video,
+                overwrite=request.overwrite,
+            ),
+            truths.get(name),
+            request.protocol,
+        )
+        for source, name in zip(request.sources, names, strict=True)
+    ]
+
+
+def _truths(truth: Path | None, names: Sequence[str]) -> dict[str, Path]:
+    """The annotations of each recording: the one file for a single recording, of a folder those of the same name."""
+    if truth is None:
+        return {}
+    found = find_sequences(truth)
+    if len(names) == 1 and found == [truth]:
+        return {names[0]: truth}
+    if found == [truth]:
+        raise EvaluationError(f"{truth}: one file of annotations for {len(names)} recordings; give a folder of them")
+    by_name = {path.stem: path for path in found}
+    missing = [name for name in names if name not in by_name]
+    if missing:
+        raise EvaluationError(f"{truth}: there is no ground truth for {', '.join(missing)}; files need their names")
+    return {name: by_name[name] for name in names}
+
+
+def _replay(job: _Job, *, progress: bool = False) -> _Outcome:
+    """Tracks and scores one recording; an error of the user's becomes part of the outcome."""
+    summary = stopped = None
+    try:
+        with shown_warnings() as warnings:
+            summary, stopped = track_recording(job.track, warnings, progress=progress)
+            parts = None
+            if job.truth is not None:
+                prediction = read_sequence(job.track.out / "tracks.json")
+                places = places_by_number(prediction)
+                pair = on_recording(read_sequence(job.truth), prediction, places, places[-1] + 1)
+                parts = replace(score_sequence(pair, job.protocol), name=job.name)
+    except KeytrackError as error:
+        return _Outcome(summary, None, stopped, str(error))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _Outcome(summary, None, stopped, f"{where}{error.strerror or error}")
+    return _Outcome(summary, parts, stopped)
+
+
+def _in_processes(jobs: Sequence[_Job], workers: int) -> list[_Outcome]:
+    """All outcomes in the order of `jobs`; how many are done is shown as they are."""
+    columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TextColumn("bags"), TimeElapsedColumn())
+    outcomes: dict[int, _Outcome] = {}
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task("", total=len(jobs))
+        for place, outcome in _as_done(jobs, workers):
+            outcomes[place] = outcome
+            bar.advance(task)
+            name = jobs[place].name
+            if outcome.error is not None:
+                say_error(outcome.error)
+            elif outcome.summary is not None:
+                numbers = f"{outcome.summary['frames']} frames, {outcome.summary['fps']:.1f} fps"
+                console.print(f"{name}: {numbers} ({len(outcomes)} of {len(jobs)})", markup=False)
+    return [outcomes[place] for place in range(len(jobs))]
+
+
+def _as_done(jobs: Sequence[_Job], workers: int) -> Iterator[tuple[int, _Outcome]]:
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        futures = {pool.submit(_replay, job): place for place, job in enumerate(jobs)}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _scores(request: ReplayRequest, parts: Sequence[SequenceParts]) -> Scores | None:
+    """Those of all recordings together, which are also written."""
+    if not parts:
+        return None
+    scores = combined(parts, request.protocol)
+    file = request.out / "scores.json"
+    try:
+        file.write_text(json.dumps(scores.to_dict(), indent=1), encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{file}: cannot be written: {error.strerror}") from None
+    return scores
+
+
+def _show_table(jobs: Sequence[_Job], outcomes: Sequence[_Outcome], scores: Scores | None) -> None:
+    """One line a recording."""
+    table = Table()
+    table.add_column("recording", overflow="fold")
+    for column in ("frames", "poses", "tracks", "fps", *(_MEASURES if scores is not None else ())):
+        table.add_column(column, justify="right")
+    for job, outcome in zip(jobs, outcomes, strict=True):
+        cells = []
+        if outcome.summary is not None:
+            cells = [str(outcome.summary[name]) for name in ("frames", "poses", "tracks")]
+            cells.append(f"{outcome.summary['fps']:.1f}")
+        if outcome.parts is not None:
+            totals = combined([outcome.parts], job.protocol).totals
+            cells += [f"{totals[name]:.1f}" for name in _MEASURES]
+        failed = "" if outcome.error is None else " [red](failed)[/]"
+        table.add_row(escape(job.name) + failed, *cells)
+    Console(highlight=False).print(table)

@@ -1,0 +1,95 @@
+"""Annotations of a recording beside predictions that do not have all of its frames."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from keytrack_ros.errors import EvaluationError
+from keytrack_ros.evaluation.frames import SequencePair
+from keytrack_ros.evaluation.sequence import LabelledSequence
+
+logger = logging.getLogger(__name__)
+
+
+def places_by_number(prediction: LabelledSequence) -> list[int]:
+    """The place in its recording of each frame that `keytrack track` wrote: the number of the image.
+
+    Raises EvaluationError if the images have no numbers.
+    """
+    numbers = [image.image_id for image in prediction.images]
+    if None in numbers:
+        raise EvaluationError(
+            f"{prediction.source}: its images have no numbers, which say where in the recording they are"
+        )
+    return [number for number in numbers if number is not None]
+
+
+def places_by_stamp(prediction: LabelledSequence, stamps_ns: Sequence[int], recording: str) -> list[int]:
+    """The place of each predicted frame among the images of its recording, whose stamps are given in order.
+
+    Raises EvaluationError, naming the frame, if the recording has no image with that stamp.
+    """
+    places: list[int] = []
+    for k, image in enumerate(prediction.images):
+        place = places[-1] + 1 if places else 0
+        while place < len(stamps_ns) and image.stamp_ns is not None and stamps_ns[place] < image.stamp_ns:
+            place += 1
+        if place == len(stamps_ns) or stamps_ns[place] != image.stamp_ns:
+            raise EvaluationError(
+                f"{prediction.where(k)}: {recording} has no image with the stamp {image.stamp_ns} ns, or not in this "
+                "order; predictions recorded from it are needed"
+            )
+        places.append(place)
+    return places
+
+
+def on_recording(
+    truth: LabelledSequence, prediction: LabelledSequence, places: Sequence[int], count: int
+) -> SequencePair:
+    """Both with the frames that the annotations and the recording have.
+
+    A frame that the tracker was given or should have been, but for which there is no prediction, has nobody predicted
+    in it. Annotated frames after the end of the recording (it was cut off) are left out. Both are said in a warning.
+
+    Args:
+        places: the place in the recording of each predicted frame, growing.
+        count: how many frames the recording has.
+
+    Raises EvaluationError if the recording has more frames than are annotated.
+    """
+    if count > len(truth):
+        raise EvaluationError(
+            f"{prediction.source}: the recording has {count} frames, but {len(truth)} are in the ground truth "
+            f"{truth.source}"
+        )
+    if count < len(truth):
+        logger.warning(
+            "%s: the recording ends after frame %d of %d; the rest is not scored", prediction.source, count, len(truth)
+        )
+    if len(places) < count:
+        logger.warning(
+            "%s: there are no poses for %d of %d frames; nobody counts as found in them",
+            prediction.source,
+            count - len(places),
+            count,
+        )
+    return SequencePair(first_frames(truth, count), spread(prediction, places, truth, count))
+
+
+def first_frames(sequence: LabelledSequence, count: int) -> LabelledSequence:
+    """The first `count` frames of a sequence."""
+    if count == len(sequence):
+        return sequence
+    return replace(sequence.taken(np.arange(sequence.rows(count - 1).stop)), images=sequence.images[:count])
+
+
+def spread(
+    prediction: LabelledSequence, places: Sequence[int], truth: LabelledSequence, count: int
+) -> LabelledSequence:
+    """The prediction on the first `count` frames of `truth`, at these places; other frames have nobody."""
+    index = np.asarray(places, np.int64)[prediction.image_index]
+    return replace(prediction, image_index=index, images=truth.images[:count])
