@@ -43,6 +43,15 @@ def evaluate(
     all_frames: Annotated[
         bool, typer.Option("--all-frames", help="Score unlabelled frames, too: all that is predicted there is false.")
     ] = False,
+    recording: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="BAG",
+            help="Bag with the images of one sequence: predictions (a bag) find their frames by stamp, and frames "
+            "without any count as nobody found.",
+        ),
+    ] = None,
+    topic: Annotated[str | None, typer.Option(help="Image topic of that bag, if it has several.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all scores there.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default one for each core.")] = None,
 ) -> None:
@@ -54,9 +63,10 @@ def evaluate(
 
     from keytrack_ros.cli.console import shown_warnings
     from keytrack_ros.errors import OptionError, OutputError
-    from keytrack_ros.evaluation.evaluate import combined
+    from keytrack_ros.evaluation.evaluate import combined, score_sequence
     from keytrack_ros.evaluation.files import pair_sequences
     from keytrack_ros.evaluation.protocol import PROTOCOLS
+    from keytrack_ros.evaluation.recording import pair_on_bag
 
     protocol = PROTOCOLS[mode.value]
     if all_frames and protocol.official:
@@ -64,8 +74,12 @@ def evaluate(
     if all_frames:
         protocol = protocol.with_frames("all")
     with shown_warnings():
-        pairs = pair_sequences(truth, prediction, directory_order=protocol.official)
-        scores = combined(_scored(pairs, protocol, workers or os.cpu_count() or 1), protocol)
+        if recording is not None:
+            parts = [score_sequence(pair_on_bag(truth, prediction, recording, topic), protocol)]
+        else:
+            pairs = pair_sequences(truth, prediction, directory_order=protocol.official)
+            parts = _scored(pairs, protocol, workers or os.cpu_count() or 1)
+        scores = combined(parts, protocol)
     if json_file is not None:
         try:
             json_file.write_text(json.dumps(scores.to_dict(), indent=1), encoding="utf-8")

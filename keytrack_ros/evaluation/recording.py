@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from keytrack_ros.errors import EvaluationError
+from keytrack_ros.evaluation.files import read_sequence
 from keytrack_ros.evaluation.frames import SequencePair
 from keytrack_ros.evaluation.sequence import LabelledSequence
 
@@ -45,6 +47,23 @@ def places_by_stamp(prediction: LabelledSequence, stamps_ns: Sequence[int], reco
             )
         places.append(place)
     return places
+
+
+def pair_on_bag(truth: Path, prediction: Path, bag: Path, topic: str | None = None) -> SequencePair:
+    """Annotations of a bag's images, in the order of their stamps, and the poses recorded from them.
+
+    Args:
+        truth: file of annotations.
+        prediction: bag with tracked poses, which have the stamps of the images.
+        bag: bag with the images, on `topic` if it has several topics of them.
+
+    Raises InputError, EvaluationError as reading, `places_by_stamp` and `on_recording` do.
+    """
+    from keytrack_ros.media.bag_source import image_stamps  # rosbags is slow to import
+
+    stamps_ns, predicted = image_stamps(bag, topic), read_sequence(prediction)
+    places = places_by_stamp(predicted, stamps_ns, str(bag))
+    return on_recording(read_sequence(truth), predicted, places, len(stamps_ns))
 
 
 def on_recording(

@@ -51,14 +51,7 @@ class BagSource(FrameSource):
 
     def _by_stamp(self, connections: list[Connection]) -> Iterator[tuple[Connection, int, bytes]]:
         """The messages in the order of their stamps; only those that came too early are held in memory."""
-        stamps: list[int] = []
-        try:
-            is_cdr = self._reader.is2
-            stamps.extend(
-                _stamp_ns(data, is_cdr) or recorded_ns for _, recorded_ns, data in self._reader.messages(connections)
-            )
-        except Exception:  # where the bag breaks off, the second reading does, too, and says so
-            logger.debug("%s: breaks off after message %d", self.name, len(stamps))
+        stamps = list(_stamps(self._reader, connections))
         arriving = enumerate(self._reader.messages(connections))
         early: dict[int, tuple[Connection, int, bytes]] = {}
         for wanted in sorted(range(len(stamps)), key=stamps.__getitem__):
@@ -100,6 +93,30 @@ class BagSource(FrameSource):
         if self._reader.stack is not None:
             self._reader.close()
         self._scratch.cleanup()
+
+
+def image_stamps(path: Path, topic: str | None = None) -> list[int]:
+    """The stamps in nanoseconds of a bag's images, in order; `topic` may be left out where there is one of images.
+
+    Of a bag whose recording was cut off, those that are there. Raises InputError as `open_source`.
+    """
+    with TemporaryDirectory(prefix="keytrack_") as scratch:
+        reader = open_bag(path, Path(scratch))
+        try:
+            return sorted(_stamps(reader, _image_connections(path, reader.connections, topic)))
+        finally:
+            reader.close()
+
+
+def _stamps(reader: AnyReader, connections: list[Connection]) -> Iterator[int]:
+    """The stamp of each message in the order of the recording, up to where the bag breaks off."""
+    messages = reader.messages(connections)
+    while True:
+        try:
+            _, recorded_ns, data = next(messages)
+        except Exception:  # the end, or damage, which BagSource._step says when it comes there
+            return
+        yield _stamp_ns(data, reader.is2) or recorded_ns
 
 
 def _stamp_ns(data: bytes, is_cdr: bool) -> int:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from rclpy.duration import Duration
 from rclpy.node import Node
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -83,6 +84,11 @@ class VideoOptions(Options):
         choices=("now", "source"),
         live=False,
     )
+    publish_clock: bool = option(
+        False,
+        "publish the stamp of each frame on /clock before the frame, for nodes with use_sim_time",
+        live=False,
+    )
     start: int = option(
         0,
         "first frame of the source to publish, counted from 0",
@@ -107,6 +113,12 @@ class VideoOptions(Options):
         at_least=0,
         live=False,
     )
+    wait_for_topic: str = option(
+        "",
+        "topic that must have a publisher and a subscriber, besides this node, before the first frame, as the poses "
+        "have while they are recorded; empty: none",
+        live=False,
+    )
     reliability: str = option(
         "reliable",
         "QoS of the images",
@@ -128,6 +140,7 @@ class VideoNode(Node):  # type: ignore[misc]
         # is due after 3 s. With a full queue, as one of depth 1 always is, it asks for missing parts at once.
         depth = 1 if self._options.pace_topic else 5
         self._images = advertise(self, Image, TOPIC, keep_last(depth, self._options.reliability))
+        self._time = advertise(self, Clock, "/clock", keep_last(1, "reliable")) if self._options.publish_clock else None
         self._changed = threading.Condition()
         self._stopping = False
         self._poses_stamp_ns: int | None = None
@@ -192,11 +205,17 @@ class VideoNode(Node):  # type: ignore[misc]
     def _wait_for_partners(self) -> None:
         """Until there are subscribers enough and, in lock-step, someone who publishes poses."""
         wanted = self._options.wait_for_subscribers
+        topic = self.resolve_topic_name(self._options.wait_for_topic) if self._options.wait_for_topic else ""
+        own = int(topic == self._pace_topic)
         while not self._stopping:
             if self._images.get_subscription_count() < wanted:
                 missing = f"{wanted} subscriber(s) on {self._images.topic_name}"
             elif self._pace_topic and not self.count_publishers(self._pace_topic):
                 missing = f"a publisher on {self._pace_topic}"
+            elif topic and not self.count_publishers(topic):
+                missing = f"a publisher on {topic}"
+            elif topic and self.count_subscribers(topic) <= own:
+                missing = f"a subscriber on {topic}"
             else:
                 return
             self.get_logger().info(f"waiting for {missing}", throttle_duration_sec=_REMIND_S, skip_first=True)
@@ -235,6 +254,8 @@ class VideoNode(Node):  # type: ignore[misc]
             stamp_ns = self._origin_ns + offset_ns + elapsed_ns
             header = Header(stamp=ns_to_stamp(stamp_ns), frame_id=options.frame_id or frame.frame_id or "camera")
             message = to_image_message(frame.image_bgr, header)
+            if self._time is not None:
+                self._time.publish(Clock(clock=header.stamp))
             while not try_publish(self._images, message) and not self._stopping:
                 self.get_logger().warning("subscribers are behind; waiting to publish", throttle_duration_sec=_REMIND_S)
                 self._wait(0.02)

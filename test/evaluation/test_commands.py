@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -12,6 +13,7 @@ from keytrack_ros.cli.app import app
 from keytrack_ros.evaluation.posetrack_writer import write_posetrack18
 from keytrack_ros.evaluation.protocol import CLEAN
 from keytrack_ros.evaluation.scores import GROUPS
+from keytrack_ros.media.bag_writer import BagWriter
 from test.evaluation.scenes import random_prediction, random_truth, score
 
 
@@ -60,6 +62,27 @@ def test_single_files(folders: tuple[Path, Path], tmp_path: Path):
     assert json.loads((tmp_path / "a.json").read_text())["joints"]["MOTA"]["total"] == pytest.approx(
         expected.totals["MOTA"]
     )
+
+
+def test_recorded_poses_find_their_frames_by_the_stamps_of_the_bag(folders: tuple[Path, Path], tmp_path: Path):
+    truth = random_truth(0)
+    stamps = [10**9 + 40_000_000 * k for k in range(len(truth))]
+    with BagWriter(tmp_path / "images") as bag:
+        for stamp in reversed(stamps):
+            bag.write_image("/camera", np.zeros((4, 4, 3), np.uint8), stamp)
+    kept = [0, 1, 3]
+    with BagWriter(tmp_path / "tracks") as bag:
+        for k in kept:
+            bag.write_poses(truth.poses(k), stamps[k], (640, 480))
+    gt = folders[0] / "000001_mpii_test.json"
+    arguments = ("evaluate", gt, tmp_path / "tracks", "--mode", "clean", "--json", tmp_path / "scores.json")
+    code, output = run(*arguments, "--recording", tmp_path / "images")
+    assert code == 0, output
+    assert f"no poses for {len(truth) - 3} of {len(truth)} frames" in output
+    recall = json.loads((tmp_path / "scores.json").read_text())["joints"]["recall"]["nose"]
+    rows = np.concatenate([np.arange(*truth.rows(k).indices(truth.people)) for k in kept])
+    assert recall == pytest.approx(100 * truth.present[rows, 0].sum() / truth.present[:, 0].sum())
+    assert run(*arguments)[0] == 1  # without the bag, frames are missing
 
 
 def test_undefined_values_are_null_in_json(folders: tuple[Path, Path], tmp_path: Path):

@@ -1,8 +1,9 @@
-"""The launch file, where launch_ros is installed: which nodes it starts, and with what."""
+"""The launch files, where launch_ros is installed: which nodes they start, and with what."""
 
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,16 +12,16 @@ from test.nodes.graph import REPOSITORY
 
 pytest.importorskip("launch_ros", reason="launch and launch_ros are not installed (they are not on PyPI)")
 
-FILE = REPOSITORY / "launch" / "tracker.launch.py"
 
-
-def nodes(**arguments: str) -> list[Any]:
-    """The nodes that the launch file makes of these arguments."""
+def nodes(file: str = "tracker", **arguments: str) -> list[Any]:
+    """The nodes that a launch file makes of these arguments."""
     from launch.actions import DeclareLaunchArgument, OpaqueFunction
+    from launch_ros.actions import Node
 
     from launch import LaunchContext
 
-    spec = importlib.util.spec_from_file_location("tracker_launch", FILE)
+    path = REPOSITORY / "launch" / f"{file}.launch.py"
+    spec = importlib.util.spec_from_file_location(f"{file}_launch", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -30,7 +31,7 @@ def nodes(**arguments: str) -> list[Any]:
     found: list[Any] = []
     for entity in module.generate_launch_description().entities:
         assert isinstance(entity, (DeclareLaunchArgument, OpaqueFunction))
-        found += entity.execute(context) or []
+        found += [action for action in entity.execute(context) or [] if isinstance(action, Node)]
     for node in found:
         node._perform_substitutions(context)
     return found
@@ -55,3 +56,29 @@ def test_rviz_comes_when_asked_for() -> None:
 def test_a_truth_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="launch argument autostart is 'perhaps'; it is true or false"):
         nodes(autostart="perhaps")
+
+
+def parameters(node: Any) -> dict[str, Any]:
+    """What its parameter files, those of the launch file's own making, hold."""
+    import yaml
+
+    files = [path for path, is_file in node._Node__expanded_parameter_arguments if is_file]
+    found: dict[str, Any] = {}
+    for file in files:
+        for section in yaml.safe_load(Path(file).read_text(encoding="utf-8")).values():
+            found |= section.get("ros__parameters", {})
+    return found
+
+
+def test_a_replay_is_player_tracker_and_recorder_in_the_time_of_the_bag() -> None:
+    recorder, tracker, player = nodes("replay", bag="walk", output="tracks", topic="/left", every_frame="true")
+    executables = [node.node_executable for node in (recorder, tracker, player)]
+    assert executables == ["recorder_node", "tracker_node", "video_node"]
+    assert player.expanded_remapping_rules == [("image_raw", "image")]
+    playing = parameters(player)
+    assert (playing["source"], playing["bag_topic"], playing["stamps"]) == ("walk", "/left", "source")
+    assert playing["publish_clock"] is True
+    assert (playing["pace_topic"], playing["wait_for_topic"]) == ("tracker/poses", "tracker/poses")
+    assert parameters(tracker)["use_sim_time"] is True
+    assert parameters(recorder) == {"use_sim_time": True, "output": "tracks", "overwrite": False}
+    assert "pace_topic" not in parameters(nodes("replay", bag="walk", output="tracks")[2])

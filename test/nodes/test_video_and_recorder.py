@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from keytrack_ros.msg import TrackedPoseArray
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 
 from keytrack_ros.media.bag_reader import read_poses
@@ -66,6 +67,30 @@ def test_a_video_is_published_whole_at_its_rate_and_the_node_ends(graph: Graph, 
     assert {image.header.frame_id for image in images} == {"front"}
     # Paced by time: the last is not published before its time has come.
     assert before < stamps_ns(images)[0] < stamps_ns(images)[-1] < now
+
+
+def test_clock_and_first_frame_wait_for_the_recorder_of_another_topic(
+    graph: Graph, numbered: Path, tmp_path: Path
+) -> None:
+    images, clock = graph.listen(Image, "/image_raw"), graph.listen(Clock, "/clock")
+    poses = graph.node.create_publisher(TrackedPoseArray, "/tracker/poses", 10)
+    process = graph.start(
+        "video",
+        {"source": numbered, "stamps": "source", "publish_clock": True, "wait_for_topic": "tracker/poses", **KEEP_ALL},
+    )
+    graph.spin_until(lambda: graph.node.count_publishers("/image_raw"))
+    graph.spin_for(0.5)
+    assert images == []
+    recorder = graph.start("recorder", {"output": tmp_path / "bag", "use_sim_time": True})
+    graph.spin_until(lambda: process.exit_code is not None)
+    assert process.exit_code == 0, process.log
+    assert numbers(images) == list(range(30))
+    ticks = [message.clock.sec * NANOSECONDS + message.clock.nanosec for message in clock]
+    assert ticks == stamps_ns(images)[-len(ticks) :]  # the test may have heard of /clock late
+    assert ticks[-1] == round(29 / FPS * NANOSECONDS)
+    poses.publish(TrackedPoseArray())
+    graph.spin_until(lambda: "recording /tracker/poses" in recorder.log)
+    assert recorder.end() == 0
 
 
 def test_a_selection_at_another_rate_again_and_again(graph: Graph, numbered: Path) -> None:
