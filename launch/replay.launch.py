@@ -43,6 +43,7 @@ def generate_launch_description() -> LaunchDescription:
         "overwrite": ("false", "replace a bag that is already there"),
         "gt": ("", "annotations of the bag's images (PoseTrack JSON); empty: no scores"),
         "mode": ("official", "how is counted: official or clean"),
+        "report": ("", "HTML file: write a report there; empty: none"),
         "every_frame": ("false", "true: wait for the poses of each frame; false: play at the recorded rate"),
         "params_file": (params, "parameters of the tracker"),
         "models": ("", "folders with networks, separated by ':'; empty: as params_file says"),
@@ -84,6 +85,7 @@ def _replay(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         command = [ExecutableInPackage("keytrack", "keytrack_ros"), "evaluate", given("gt"), output]
         command += ["--mode", given("mode"), "--recording", bag]
         command += ["--topic", given("topic")] if given("topic") else []
+        command += ["--report", given("report")] if given("report") else []
         score = ExecuteProcess(cmd=command, name="score", output="screen", emulate_tty=True)
         scoring = [_when_ended(score, after)]
         after = score

@@ -133,6 +133,9 @@ def replay(
     mode: Annotated[
         Mode, typer.Option(help="official: as poseval and PoseTrack21's code count; clean: as the definitions say.")
     ] = Mode.official,
+    report: Annotated[
+        Path | None, typer.Option(metavar="HTML", help="Write a page with tables, plots and pictures there.")
+    ] = None,
     topic: Annotated[str | None, typer.Option(help="Image topic of bags that have several.")] = None,
     models: ModelFolders = None,
     params: ParameterFile = None,
@@ -156,6 +159,7 @@ def replay(
         options=pipeline_options(params, with_shortcuts(settings, models, flip_test)),
         truth=truth,
         protocol=PROTOCOLS[mode.value],
+        report=report,
         topic=topic,
         workers=workers,
         video=video,

@@ -22,8 +22,10 @@ from keytrack_ros.cli.track import TrackRequest, show_results, track_recording
 from keytrack_ros.errors import EvaluationError, KeytrackError, OptionError, OutputError
 from keytrack_ros.evaluation.evaluate import SequenceParts, combined, score_sequence
 from keytrack_ros.evaluation.files import find_sequences, read_sequence
-from keytrack_ros.evaluation.protocol import Protocol
+from keytrack_ros.evaluation.gallery import LARGEST, Picture, gallery
+from keytrack_ros.evaluation.protocol import CONFIDENCES, Protocol
 from keytrack_ros.evaluation.recording import on_recording, places_by_number
+from keytrack_ros.evaluation.report import write_report
 from keytrack_ros.evaluation.scores import Scores
 from keytrack_ros.pipeline import PipelineOptions
 
@@ -39,6 +41,7 @@ class ReplayRequest:
     options: PipelineOptions
     truth: Path | None
     protocol: Protocol
+    report: Path | None = None
     topic: str | None = None
     workers: int | None = None
     video: bool = False
@@ -53,6 +56,7 @@ class _Job:
     track: TrackRequest
     truth: Path | None
     protocol: Protocol
+    reported: bool
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ class _Outcome:
 
     summary: dict[str, Any] | None = None
     parts: SequenceParts | None = None
+    pictures: tuple[Picture, ...] = ()
     stopped: signal.Signals | None = None
     error: str | None = None
 
@@ -70,10 +75,12 @@ def run_replay(request: ReplayRequest) -> int:
 
     Raises KeytrackError if nothing can begin: names that clash, annotations that are missing, a bad single recording.
     """
+    if request.report is not None and request.truth is None:
+        raise OptionError("--report: there is nothing to report without annotations; add --gt")
     jobs = _jobs(request)
     workers = min(len(jobs), request.workers or os.cpu_count() or 1)
     outcomes = [_replay(jobs[0], progress=True)] if len(jobs) == 1 else _in_processes(jobs, workers)
-    scores = _scores(request, [outcome.parts for outcome in outcomes if outcome.parts is not None])
+    scores = _scores(request, outcomes)
     if len(jobs) > 1:
         _show_table(jobs, outcomes, scores)
     elif outcomes[0].summary is not None:
@@ -114,6 +121,7 @@ def _jobs(request: ReplayRequest) -> list[_Job]:
             ),
             truths.get(name),
             request.protocol,
+            reported=request.report is not None,
         )
         for source, name in zip(request.sources, names, strict=True)
     ]
@@ -137,22 +145,29 @@ def _truths(truth: Path | None, names: Sequence[str]) -> dict[str, Path]:
 
 def _replay(job: _Job, *, progress: bool = False) -> _Outcome:
     """Tracks and scores one recording; an error of the user's becomes part of the outcome."""
-    summary = stopped = None
+    outcome = _Outcome()
     try:
         with shown_warnings() as warnings:
             summary, stopped = track_recording(job.track, warnings, progress=progress)
-            parts = None
-            if job.truth is not None:
-                prediction = read_sequence(job.track.out / "tracks.json")
-                places = places_by_number(prediction)
-                pair = on_recording(read_sequence(job.truth), prediction, places, places[-1] + 1)
-                parts = replace(score_sequence(pair, job.protocol), name=job.name)
+            outcome = _Outcome(summary, stopped=stopped)
+            return outcome if job.truth is None else replace(outcome, **_scored(job, job.truth))
     except KeytrackError as error:
-        return _Outcome(summary, None, stopped, str(error))
+        return replace(outcome, error=str(error))
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        return _Outcome(summary, None, stopped, f"{where}{error.strerror or error}")
-    return _Outcome(summary, parts, stopped)
+        return replace(outcome, error=f"{where}{error.strerror or error}")
+
+
+def _scored(job: _Job, truth: Path) -> dict[str, Any]:
+    """`parts` and `pictures` of an outcome."""
+    prediction = read_sequence(job.track.out / "tracks.json")
+    places = places_by_number(prediction)
+    pair = on_recording(read_sequence(truth), prediction, places, places[-1] + 1)
+    parts = replace(score_sequence(pair, job.protocol, CONFIDENCES if job.reported else ()), name=job.name)
+    if not job.reported or not parts.switches:
+        return {"parts": parts}
+    pictures = gallery([(pair, parts.switches)], Path(job.track.source), job.track.topic)
+    return {"parts": parts, "pictures": tuple(replace(picture, sequence=job.name) for picture in pictures)}
 
 
 def _in_processes(jobs: Sequence[_Job], workers: int) -> list[_Outcome]:
@@ -183,8 +198,9 @@ def _as_done(jobs: Sequence[_Job], workers: int) -> Iterator[tuple[int, _Outcome
             pool.shutdown(cancel_futures=True)
 
 
-def _scores(request: ReplayRequest, parts: Sequence[SequenceParts]) -> Scores | None:
-    """Those of all recordings together, which are also written."""
+def _scores(request: ReplayRequest, outcomes: Sequence[_Outcome]) -> Scores | None:
+    """Those of all recordings together, which are also written, as is the report."""
+    parts = [outcome.parts for outcome in outcomes if outcome.parts is not None]
     if not parts:
         return None
     scores = combined(parts, request.protocol)
@@ -193,6 +209,9 @@ def _scores(request: ReplayRequest, parts: Sequence[SequenceParts]) -> Scores | 
         file.write_text(json.dumps(scores.to_dict(), indent=1), encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{file}: cannot be written: {error.strerror}") from None
+    if request.report is not None and request.truth is not None:
+        pictures = sorted((p for outcome in outcomes for p in outcome.pictures), key=lambda p: -p.switch.joints)
+        write_report(request.report, scores, parts, pictures[:LARGEST], f"Replay against {request.truth.name}")
     return scores
 
 

@@ -8,6 +8,7 @@ they are valid; the others minimise the sum of distances. MOTA = 1 − (misses +
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -83,6 +84,24 @@ def _ratio(a: Any, b: Any) -> FloatArray:
     return np.asarray(np.divide(a, b, out=np.full(np.shape(b), np.nan), where=np.asarray(b) > 0), np.float64)
 
 
+@dataclass(frozen=True)
+class Switch:
+    """An annotated person who is found under another id than before.
+
+    Attributes:
+        frame: place in the sequence.
+        person, before, after: track ids as the files have them, of the annotation and of the prediction then and now;
+            where keypoints differ, those of most of them.
+        joints: how many keypoints of the person switch.
+    """
+
+    frame: int
+    person: int
+    before: int
+    after: int
+    joints: int
+
+
 class ClearTally:
     """Counts one sequence, frame by frame.
 
@@ -104,6 +123,19 @@ class ClearTally:
         self._column = np.full(tracks[1] + 1, -1, np.int64)
         self._counts = np.zeros((5, _JOINTS), np.int64)
         self._distances = np.zeros((3, _JOINTS))
+        self._switches: list[tuple[int, int, int, int]] = []
+
+    def switches(self, truth_ids: IntArray, prediction_ids: IntArray) -> tuple[Switch, ...]:
+        """The switches so far, given the names of the tracks that the frames number from 0."""
+        by_person: dict[tuple[int, int], Counter[tuple[int, int]]] = {}
+        for frame, person, before, after in self._switches:
+            by_person.setdefault((frame, person), Counter())[before, after] += 1
+        found = []
+        for (frame, person), joints in sorted(by_person.items()):
+            before, after = joints.most_common(1)[0][0]
+            names = int(truth_ids[person]), int(prediction_ids[before]), int(prediction_ids[after])
+            found.append(Switch(frame, *names, joints.total()))
+        return tuple(found)
 
     def result(self) -> ClearCounts:
         return ClearCounts(*self._counts.copy(), *self._distances.copy())
@@ -128,6 +160,9 @@ class ClearTally:
         # had another object (transfer), and such a one going to a new object (migrate).
         extra = (switched & (owner < 0)).astype(int) + transferred + (transferred & (was < 0))
 
+        if switched.any():
+            rows = (truth.ids[g[switched]], was[switched], prediction.ids[p[switched]])
+            self._switches += [(frame.index, *row) for row in zip(*(r.tolist() for r in rows), strict=True)]
         matched = kept | new
         detections = matched.sum((1, 2))
         switches = np.bincount(joint[switched], minlength=_JOINTS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from keytrack_ros.evaluation.evaluate import SequenceParts
+    from keytrack_ros.evaluation.gallery import Picture
     from keytrack_ros.evaluation.protocol import Protocol
 
 
@@ -53,6 +55,16 @@ def evaluate(
     ] = None,
     topic: Annotated[str | None, typer.Option(help="Image topic of that bag, if it has several.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all scores there.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="HTML", help="Write a page with tables, plots and a confidence sweep there.")
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Images of the sequences (of a single one also its bag or video): the report shows each ID switch.",
+        ),
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default one for each core.")] = None,
 ) -> None:
     """Score tracked poses: AP, MOTA, MOTP, IDF1 and HOTA of each joint, HOTA and IDF1 of whole people.
@@ -65,30 +77,60 @@ def evaluate(
     from keytrack_ros.errors import OptionError, OutputError
     from keytrack_ros.evaluation.evaluate import combined, score_sequence
     from keytrack_ros.evaluation.files import pair_sequences
-    from keytrack_ros.evaluation.protocol import PROTOCOLS
+    from keytrack_ros.evaluation.protocol import CONFIDENCES, PROTOCOLS
     from keytrack_ros.evaluation.recording import pair_on_bag
 
     protocol = PROTOCOLS[mode.value]
     if all_frames and protocol.official:
         raise OptionError("--all-frames: the official tools leave unlabelled frames out; add --mode clean")
+    if images is not None and report is None:
+        raise OptionError("--images: the pictures are part of the report; add --report")
     if all_frames:
         protocol = protocol.with_frames("all")
+    thresholds = CONFIDENCES if report is not None else ()
     with shown_warnings():
+        files = [(truth, prediction)]
         if recording is not None:
-            parts = [score_sequence(pair_on_bag(truth, prediction, recording, topic), protocol)]
+            parts = [score_sequence(pair_on_bag(truth, prediction, recording, topic), protocol, thresholds)]
         else:
-            pairs = pair_sequences(truth, prediction, directory_order=protocol.official)
-            parts = _scored(pairs, protocol, workers or os.cpu_count() or 1)
+            files = pair_sequences(truth, prediction, directory_order=protocol.official)
+            parts = _scored(files, protocol, workers or os.cpu_count() or 1, thresholds)
         scores = combined(parts, protocol)
-    if json_file is not None:
-        try:
-            json_file.write_text(json.dumps(scores.to_dict(), indent=1), encoding="utf-8")
-        except OSError as error:
-            raise OutputError(f"{json_file}: cannot be written: {error.strerror}") from None
+        if json_file is not None:
+            try:
+                json_file.write_text(json.dumps(scores.to_dict(), indent=1), encoding="utf-8")
+            except OSError as error:
+                raise OutputError(f"{json_file}: cannot be written: {error.strerror}") from None
+        if report is not None:
+            from keytrack_ros.evaluation.report import write_report
+
+            shown = images or recording
+            pictures = None if shown is None else _pictures(files, parts, shown, recording, topic)
+            write_report(report, scores, parts, pictures, f"{prediction.name} against {truth.name}")
     scores.show(Console())
 
 
-def _scored(pairs: list[tuple[Path, Path]], protocol: Protocol, workers: int) -> list[SequenceParts]:
+def _pictures(
+    files: list[tuple[Path, Path]], parts: list[SequenceParts], images: Path, recording: Path | None, topic: str | None
+) -> list[Picture]:
+    """Pictures of the switches, of those sequences only that have some."""
+    from keytrack_ros.evaluation.files import read_sequence
+    from keytrack_ros.evaluation.frames import SequencePair
+    from keytrack_ros.evaluation.gallery import gallery
+    from keytrack_ros.evaluation.recording import pair_on_bag
+
+    shown = []
+    for (truth, prediction), part in zip(files, parts, strict=True):
+        if part.switches and recording is not None:
+            shown.append((pair_on_bag(truth, prediction, recording, topic), part.switches))
+        elif part.switches:
+            shown.append((SequencePair(read_sequence(truth), read_sequence(prediction)), part.switches))
+    return gallery(shown, images, topic)
+
+
+def _scored(
+    pairs: list[tuple[Path, Path]], protocol: Protocol, workers: int, thresholds: Sequence[float]
+) -> list[SequenceParts]:
     """Scores the sequences with a progress bar; in the order of `pairs`."""
     from rich.progress import (
         BarColumn,
@@ -113,7 +155,7 @@ def _scored(pairs: list[tuple[Path, Path]], protocol: Protocol, workers: int) ->
     done: dict[int, SequenceParts] = {}
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task("", total=len(pairs))
-        for place, parts in score_files(pairs, protocol, workers=workers):
+        for place, parts in score_files(pairs, protocol, workers=workers, thresholds=thresholds):
             done[place] = parts
             bar.advance(task)
     return [done[place] for place in range(len(pairs))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from multiprocessing import get_context
 from operator import add
@@ -16,7 +16,7 @@ import numpy as np
 from keytrack_ros import skeleton
 from keytrack_ros.errors import EvaluationError
 from keytrack_ros.evaluation.average_precision import Detections, DetectionTally, average_precision
-from keytrack_ros.evaluation.clear_mot import ClearCounts, ClearTally
+from keytrack_ros.evaluation.clear_mot import ClearCounts, ClearTally, Switch
 from keytrack_ros.evaluation.files import read_sequence
 from keytrack_ros.evaluation.frames import SequencePair
 from keytrack_ros.evaluation.hota import HotaParts, HotaTally, joint_similarity
@@ -31,7 +31,10 @@ _JOINTS = skeleton.COUNT
 
 @dataclass(frozen=True)
 class SequenceParts:
-    """All that a sequence contributes to the scores; `name` is the sequence's."""
+    """All that a sequence contributes to the scores; `name` is the sequence's, `frames` how many are scored.
+
+    For reports: `length` in frames, `switches`, and `sweep`: AP and MOTA at each threshold of confidence, if asked for.
+    """
 
     name: str
     frames: int
@@ -40,10 +43,13 @@ class SequenceParts:
     identity: IdentityCounts
     hota: HotaParts
     person: dict[str, PersonParts]
+    length: int = 0
+    switches: tuple[Switch, ...] = ()
+    sweep: tuple[tuple[Detections, ClearCounts], ...] = ()
 
 
-def score_sequence(pair: SequencePair, protocol: Protocol = CLEAN) -> SequenceParts:
-    """Counts one sequence.
+def score_sequence(pair: SequencePair, protocol: Protocol = CLEAN, thresholds: Sequence[float] = ()) -> SequenceParts:
+    """Counts one sequence; AP and MOTA also with only those keypoints whose confidence reaches each of `thresholds`.
 
     Raises EvaluationError, naming file, sequence and frame, if an annotated person has no usable head box.
     """
@@ -83,7 +89,33 @@ def score_sequence(pair: SequencePair, protocol: Protocol = CLEAN) -> SequencePa
         identity=identity.result(),
         hota=hota.result(),
         person={name: tally.result() for name, tally in people.items()},
+        length=len(pair.truth),
+        switches=clear.switches(np.unique(pair.truth.track_ids), np.unique(pair.prediction.track_ids)),
+        sweep=tuple(_of_joints(replace(pair, prediction=pair.prediction.surer_than(t)), protocol) for t in thresholds),
     )
+
+
+def _of_joints(pair: SequencePair, protocol: Protocol) -> tuple[Detections, ClearCounts]:
+    """What a sequence contributes to AP and MOTA, as in `score_sequence`."""
+    detections = DetectionTally(official=protocol.official)
+    clear = ClearTally(pair.track_counts, official=protocol.official)
+    frames = list(pair.frames(protocol.frames))
+    for frame in frames:
+        detections.update(frame)
+    for frame in frames[:-1] if protocol.drop_last_frame else frames:
+        clear.update(frame)
+    return detections.result(), clear.result()
+
+
+def swept(parts: Sequence[SequenceParts], protocol: Protocol) -> list[tuple[float, float]]:
+    """AP and MOTA over all keypoints at each threshold that the sequences were counted with."""
+    totals = []
+    for at_threshold in zip(*(part.sweep for part in parts), strict=True):
+        detections = Detections.concatenate([d for d, _ in at_threshold])
+        clear: ClearCounts = reduce(add, (c for _, c in at_threshold))
+        ap, _, _ = average_precision(detections, official=protocol.official)
+        totals.append((_mean(ap), _mean(clear.mota)))
+    return totals
 
 
 def combined(parts: Sequence[SequenceParts], protocol: Protocol = CLEAN) -> Scores:
@@ -160,7 +192,11 @@ def _mean(values: FloatArray) -> float:
 
 
 def score_files(
-    pairs: Sequence[tuple[Path, Path]], protocol: Protocol = CLEAN, *, workers: int = 1
+    pairs: Sequence[tuple[Path, Path]],
+    protocol: Protocol = CLEAN,
+    *,
+    workers: int = 1,
+    thresholds: Sequence[float] = (),
 ) -> Iterator[tuple[int, SequenceParts]]:
     """Reads and counts sequences, given as files of ground truth and prediction, in `workers` processes.
 
@@ -171,10 +207,10 @@ def score_files(
     """
     if workers <= 1 or len(pairs) == 1:
         for place, (truth, prediction) in enumerate(pairs):
-            yield place, _score_files(truth, prediction, protocol)
+            yield place, _score_files(truth, prediction, protocol, thresholds)
         return
     with ProcessPoolExecutor(min(workers, len(pairs)), get_context("spawn")) as pool:
-        jobs = {pool.submit(_score_files, *pair, protocol): place for place, pair in enumerate(pairs)}
+        jobs = {pool.submit(_score_files, *pair, protocol, thresholds): place for place, pair in enumerate(pairs)}
         try:
             for job in as_completed(jobs):
                 yield jobs[job], job.result()
@@ -182,8 +218,8 @@ def score_files(
             pool.shutdown(cancel_futures=True)
 
 
-def _score_files(truth: Path, prediction: Path, protocol: Protocol) -> SequenceParts:
-    return score_sequence(SequencePair(read_sequence(truth), read_sequence(prediction)), protocol)
+def _score_files(truth: Path, prediction: Path, protocol: Protocol, thresholds: Sequence[float]) -> SequenceParts:
+    return score_sequence(SequencePair(read_sequence(truth), read_sequence(prediction)), protocol, thresholds)
 
 
 def evaluate(pairs: Sequence[tuple[Path, Path]], protocol: Protocol = CLEAN, *, workers: int = 1) -> Scores:

@@ -44,10 +44,12 @@ class ScoredFrame:
     """One frame: G annotated and P predicted people.
 
     Attributes:
+        index: its place in the sequence.
         truth, prediction: the people.
         distance: [G, P, 15] float64 between keypoints, in head sizes; infinite where one of the two is absent.
     """
 
+    index: int
     truth: Side
     prediction: Side
     distance: FloatArray
@@ -105,7 +107,7 @@ class SequencePair:
             truth, kept = _side(self.truth, truth_ids, k, image, positive_only)
             prediction, _ = _side(self.prediction, prediction_ids, k, image, positive_only)
             heads = self._head_sizes(k, self.truth.head_boxes[rows][kept], truth)
-            yield ScoredFrame(truth, prediction, _distances(truth, prediction, heads))
+            yield ScoredFrame(k, truth, prediction, _distances(truth, prediction, heads))
 
     def _head_sizes(self, k: int, boxes: FloatArray, people: Side) -> FloatArray:
         """[G] head sizes in pixels; NaN for a person without keypoints, for whom none is needed."""

@@ -39,3 +39,6 @@ PROTOCOLS = {protocol.mode: protocol for protocol in (OFFICIAL, CLEAN)}
 
 PCKH_THRESHOLD = 0.5
 """A joint is found if it is at most this far from the annotation, in head sizes (PCKh, Andriluka et al., CVPR 2014)."""
+
+CONFIDENCES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.57, 0.65, 0.7, 0.8, 0.9)
+"""Thresholds that a report tries; the paper's (Table 4) are among them: 0.05 for AP, 0.57 for MOTA."""

@@ -25,9 +25,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 """The columns of PoseTrack's tables."""
 
-_ROWS = ("AP", "MOTA", "MOTP", "precision", "recall", "IDSW", "IDF1", "HOTA", "DetA", "AssA", "LocA")
-_LABELS = {"IDSW": "%IDSW"}
-_PERSON_COLUMNS = ("HOTA", "DetA", "AssA", "IDF1", "MOTA", "IDSW", "MT", "ML")
+ROWS = ("AP", "MOTA", "MOTP", "precision", "recall", "IDSW", "IDF1", "HOTA", "DetA", "AssA", "LocA")
+LABELS = {"IDSW": "%IDSW"}
+PERSON_COLUMNS = ("HOTA", "DetA", "AssA", "IDF1", "MOTA", "IDSW", "MT", "ML")
 
 
 @dataclass(frozen=True)
@@ -91,15 +91,15 @@ class Scores:
         table.add_column("%")
         for column in (*GROUPS, "Total"):
             table.add_column(column, justify="right")
-        for name in _ROWS:
-            table.add_row(_LABELS.get(name, name), *(_cell(value) for value in self.group(name).values()))
+        for name in ROWS:
+            table.add_row(LABELS.get(name, name), *(_cell(value) for value in self.group(name).values()))
         console.print(table)
         people = Table()
         people.add_column("whole people by")
-        for column in _PERSON_COLUMNS:
+        for column in PERSON_COLUMNS:
             people.add_column(column, justify="right")
         for name, values in self.person.items():
-            people.add_row(name, *(_cell(values[column]) for column in _PERSON_COLUMNS))
+            people.add_row(name, *(_cell(values[column]) for column in PERSON_COLUMNS))
         console.print(people)
 
 

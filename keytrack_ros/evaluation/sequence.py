@@ -132,6 +132,15 @@ class LabelledSequence:
         """The same images with some of the people only, by row; rows must stay sorted by image."""
         return replace(self, **{name: getattr(self, name)[rows] for name in _PEOPLE})
 
+    def surer_than(self, threshold: float) -> LabelledSequence:
+        """Without the keypoints whose confidence is lower, and without people who then have none.
+
+        Keypoints without a confidence stay.
+        """
+        present: BoolArray = np.logical_and(self.present, ~(self.scores < threshold))
+        left: BoolArray = np.logical_or(present.any(1), ~self.present.any(1))
+        return replace(self, present=present).taken(left)
+
     def renumbered(self, first: int = 0) -> LabelledSequence:
         """The same with the small integers `first`, `first` + 1, … as track ids, in order of appearance."""
         _, seen, inverse = np.unique(self.track_ids, return_index=True, return_inverse=True)

@@ -81,7 +81,8 @@ def test_two_replays_are_equal_byte_for_byte_and_scored(
 ) -> None:
     sources, truth = bags
     for out, workers in (("a", 2), ("b", 1)):
-        arguments = ("-o", tmp_path / out, "--gt", truth, "--models", networks, "--workers", workers)
+        report = ("--report", tmp_path / f"{out}.html")
+        arguments = ("-o", tmp_path / out, "--gt", truth, "--models", networks, "--workers", workers, *report)
         code, stdout, stderr = replay(*sources, *arguments)
         assert code == 0, stderr
         for name in KINDS:
@@ -92,6 +93,8 @@ def test_two_replays_are_equal_byte_for_byte_and_scored(
     for name in KINDS:
         for file in ("tracks.json", "tracks/tracks.mcap", "tracks/metadata.yaml"):
             assert (tmp_path / "a" / name / file).read_bytes() == (tmp_path / "b" / name / file).read_bytes(), file
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+    assert "4 sequences, 32 frames" in (tmp_path / "a.html").read_text()
     scores = [json.loads((tmp_path / out / "scores.json").read_text()) for out in "ab"]
     assert scores[0] == scores[1]
     assert scores[0]["groups"]["MOTA"]["Total"] == pytest.approx(100)
@@ -161,6 +164,7 @@ def test_a_bag_that_fails_leaves_the_others_alone(
         (["{raw}", "{jpeg}", "--gt", "{other}"], "there is no ground truth for jpeg_mcap"),
         (["{raw}", "{raw}"], "two recordings have the name 'raw_mcap'"),
         (["{raw}", "--gt", "{gt}/gone.json"], "gone.json: there is no such file or folder"),
+        (["{raw}", "--report", "out.html"], "nothing to report without annotations; add --gt"),
         (["gone.mcap"], "gone.mcap: there is no such file or folder"),
         (["{two}"], "2 topics with images; name one with --topic: /left, /right"),
         (["{raw}", "--topic", "/right"], "no images on '/right'; it has them on /camera"),
