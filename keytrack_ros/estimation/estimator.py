@@ -84,7 +84,7 @@ class Estimator:
                 maps_out, self._heatmaps(inputs[..., ::-1]), self._mirrored, self.card.flip_shift
             )
         maps_out = maps_out[:, self._channels]
-        points, certainty = maps.decode(maps_out, self.card.decoder, self.card.blur_sigma)
+        points, certainty = maps.decode(maps_out, self.card.decoder, self.card.blur_sigma, self.card.dark_kernel)
         stride = np.array([size[0] / maps_out.shape[3], size[1] / maps_out.shape[2]], np.float32)
         return to_image((points + self.card.offset) * stride, transforms), certainty
 

@@ -41,6 +41,14 @@ def test_keypoints_land_in_image_pixels_row_by_row(networks):
     assert poses.track_ids.tolist() == [-1, -1, -1]
 
 
+def test_dark_places_keypoints_between_heatmap_pixels(networks, tmp_path):
+    card = (networks / f"{toy.ESTIMATOR}.yaml").read_text()
+    (tmp_path / "dark.yaml").write_text(card.replace("decoder: quarter", "decoder: dark"))
+    dark = Estimator(EstimatorOptions(model=str(tmp_path / "dark.yaml")), InferenceOptions(models=str(networks)))
+    poses = dark.estimate(toy.draw_frame([(400, 300)]), np.array([box(400, 300)]))
+    np.testing.assert_allclose(poses.keypoints[0], toy.keypoints_of(400, 300), atol=0.2)  # a heatmap pixel is 8 px
+
+
 def test_an_empty_box_gives_unsure_keypoints(networks):
     poses = estimator(networks).estimate(toy.draw_frame([]), np.array([box(300, 300)]))
     assert poses.scores.max() == 0
