@@ -40,6 +40,9 @@ class ImageInput:
             raise ModelError("mean and std need 3 numbers each, std positive")
 
 
+Figure = str | int | float
+
+
 @dataclass(frozen=True)
 class ModelCard:
     """What every model file says.
@@ -50,6 +53,9 @@ class ModelCard:
         sha256: hash of that file, or "" if it may be any.
         licence: terms of the weights.
         source: where the weights come from.
+        auto: whether it may be taken when no name is given.
+        weights: name of the torch checkpoint that the ONNX file was made from, in the same folder, or "".
+        figures: what is known of it, for people: parameters, accuracy and the like, by name.
         path: where the ONNX file was found (not part of the YAML).
     """
 
@@ -59,6 +65,9 @@ class ModelCard:
     sha256: str = ""
     licence: str = ""
     source: str = ""
+    auto: bool = True
+    weights: str = ""
+    figures: Mapping[str, Figure] = field(default_factory=dict, hash=False)
     path: Path = field(default=Path(), metadata={"yaml": False})
 
     @property
@@ -211,6 +220,10 @@ def _value(kind: Any, value: Any, key: str) -> Any:
         if not isinstance(value, dict):
             raise ModelError(f"{key}: a mapping is needed")
         return _build(ImageInput, value)
+    if key == "figures":
+        if not isinstance(value, dict) or not all(isinstance(v, Figure) for v in value.values()):
+            raise ModelError("figures: a mapping of names to numbers or texts is needed")
+        return {str(name): figure for name, figure in value.items()}
     arguments = getattr(kind, "__args__", None)
     if arguments:  # a tuple
         if not isinstance(value, list):

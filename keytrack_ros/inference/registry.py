@@ -18,14 +18,18 @@ FOLDERS_VARIABLE = "KEYTRACK_MODELS"
 """Environment variable with further folders, separated by ':'."""
 
 AUTO = "auto"
-"""As a model's name: the first network for the task that is found."""
+"""As a model's name: the first network for the task that is found and does not want to be named (`auto: false`)."""
 
 
 def model_folders(folders: Sequence[Path | str] = ()) -> list[Path]:
     """Folders that are searched, in order: `folders`, $KEYTRACK_MODELS, the user's cache, the package."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     named = [*folders, *filter(None, os.environ.get(FOLDERS_VARIABLE, "").split(":"))]
-    return [Path(f).expanduser() for f in named] + [cache / "keytrack_ros/models", PACKAGE_MODELS]
+    return [Path(f).expanduser() for f in named] + [cache_folder(), PACKAGE_MODELS]
+
+
+def cache_folder() -> Path:
+    """Where networks of the user are kept: `~/.cache/keytrack_ros/models` (XDG_CACHE_HOME may move it)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keytrack_ros/models"
 
 
 CardT = TypeVar("CardT", bound=ModelCard)
@@ -54,7 +58,7 @@ def find_model(kind: type[CardT], name: str = AUTO, folders: Sequence[Path | str
         return found
     searched = model_folders(folders)
     named = [card for card in cards_in(searched) if isinstance(card, kind)]
-    named = [card for card in named if name in (AUTO, card.name)]
+    named = [card for card in named if card.name == name or (name == AUTO and card.auto)]
     for card in named:
         found = _with_network(card, searched)
         if found is not None:

@@ -52,6 +52,8 @@ def test_a_pose_network_with_hrnets_defaults(tmp_path):
         (("std: [58.395, 57.12, 57.375]", "std: [0, 1, 1]"), "mean and std need 3 numbers each, std positive"),
         (("joints: coco17", "joints: coco17\npadding: 0.5"), "padding must be at least 1"),
         (("joints: coco17", "joints: coco17\ndark_kernel: 10"), "dark_kernel 10 is not an odd number of at least 3"),
+        (("joints: coco17", "joints: coco17\nfigures: [1, 2]"), "figures: a mapping of names to numbers or texts"),
+        (("joints: coco17", "joints: coco17\nfigures: {a: [1]}"), "figures: a mapping of names to numbers or texts"),
         (("name: net", "name: [net"), "not YAML"),
         ((POSE, "just words"), "a model file is a YAML mapping"),
     ],
@@ -94,6 +96,20 @@ def test_auto_takes_the_first_network_whose_file_is_there(tmp_path, monkeypatch)
     folder = toy.write_networks(tmp_path)
     (folder / "a_first.yaml").write_text((folder / f"{toy.DETECTOR}.yaml").read_text().replace(toy.DETECTOR, "a_first"))
     assert find_model(DetectorCard, "auto", [folder]).name == toy.DETECTOR  # a_first.onnx does not exist
+
+
+def test_auto_passes_over_networks_that_want_to_be_named(tmp_path, monkeypatch):
+    monkeypatch.delenv("KEYTRACK_MODELS", raising=False)
+    folder = toy.write_networks(tmp_path)
+    copy = (folder / f"{toy.DETECTOR}.yaml").read_text().replace(f"name: {toy.DETECTOR}", "name: a_first\nauto: false")
+    (folder / "a_first.yaml").write_text(copy)
+    assert find_model(DetectorCard, "auto", [folder]).name == toy.DETECTOR
+    assert find_model(DetectorCard, "a_first", [folder]).name == "a_first"
+
+
+def test_figures_are_kept_as_they_are(tmp_path):
+    loaded = load_card(card(tmp_path, POSE + "figures: {PCKh@0.5 on the clip: 0.912, parameters: 5, data: COCO}\n"))
+    assert loaded.figures == {"PCKh@0.5 on the clip": 0.912, "parameters": 5, "data": "COCO"}
 
 
 def test_a_model_file_of_another_task_is_refused(tmp_path):
