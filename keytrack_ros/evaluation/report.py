@@ -23,6 +23,8 @@ from keytrack_ros.evaluation.scores import GROUPS, LABELS, PERSON_COLUMNS, ROWS,
 
 _LINES = 60
 """Sequences on the time line: those with most switches."""
+_ROWS = 500
+"""Switches that are listed."""
 _SEQUENCE_COLUMNS = ("MOTA", "AP", "IDF1", "HOTA", "precision", "recall")
 
 _STYLE = """
@@ -151,13 +153,13 @@ def _switches(parts: Sequence[SequenceParts]) -> tuple[str, str]:
         return "", note
     if len(shown) < concerned:
         note += f" Shown are the {_LINES} sequences with most of them."
+    largest = sorted(((part, switch) for part in parts for switch in part.switches), key=lambda item: -item[1].joints)
     rows = (
         [escape(part.name), str(s.frame), str(s.person), f"{s.before} → {s.after}", str(s.joints)]
-        for part in shown
-        for s in part.switches
+        for part, s in largest[:_ROWS]
     )
     table = _table(("sequence", "frame", "person", "id", "keypoints"), rows)
-    return f"{switch_lines(shown)}\n<details><summary>All of them</summary>{table}</details>", note
+    return f"{switch_lines(shown)}\n<details><summary>Those of most keypoints</summary>{table}</details>", note
 
 
 def _gallery(pictures: Sequence[Picture]) -> tuple[str, str]:

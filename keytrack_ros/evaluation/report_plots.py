@@ -57,9 +57,11 @@ def switch_lines(parts: Sequence[SequenceParts]) -> str:
     figure, axes = _figure(0.9 + 0.24 * len(parts))
     for row, part in enumerate(reversed(parts)):
         axes.hlines(row, 0, max(part.length - 1, 1), color=_GREY, linewidth=3)
+        tallest: dict[int, int] = {}
         for switch in part.switches:
-            height = 0.12 + 0.3 * switch.joints / skeleton.COUNT
-            axes.vlines(switch.frame, row - height, row + height, color=_BLUE, linewidth=1.5)
+            tallest[switch.frame] = max(switch.joints, tallest.get(switch.frame, 0))
+        height = 0.12 + 0.3 * np.array(list(tallest.values())) / skeleton.COUNT
+        axes.vlines(list(tallest), row - height, row + height, color=_BLUE, linewidth=1.5)
     axes.set_yticks(range(len(parts)), [part.name for part in reversed(parts)], fontsize=8)
     axes.set(xlabel="frame", ylim=(-0.7, len(parts) - 0.3))
     axes.grid(axis="y", visible=False)
