@@ -141,7 +141,8 @@ class HighResolutionModule(nn.Module):
         super().__init__()
         self.branches = nn.ModuleList(nn.Sequential(*(BasicBlock(width) for _ in range(blocks))) for width in widths)
         self.fuse_layers = nn.ModuleList(
-            nn.ModuleList(_resize(source, target, widths) for source in range(len(widths))) for target in range(outputs)
+            nn.ModuleList([_resize(source, target, widths) for source in range(len(widths))])  # type: ignore[misc]
+            for target in range(outputs)
         )
         self.relu = nn.ReLU()
 

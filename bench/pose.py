@@ -1,0 +1,174 @@
+"""How well a pose network finds joints in true boxes: PCKh, time a person, pictures to look at.
+
+    python bench/pose.py score DATA NAME …                 an annotated clip and the held-back LSPET images
+    python bench/pose.py montage DATA OUT.png --name NAME  poses drawn on held-back LSPET images
+
+DATA is the folder with `clips/` and `images/`. A NAME is that of a model file, as in `estimator.model`; all are scored
+by the same code on the same images, and timed in turns so that their ratio holds on a busy machine.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from keytrack_ros import skeleton
+from keytrack_ros.errors import DataError
+from keytrack_ros.estimation import Estimator, EstimatorOptions
+from keytrack_ros.inference.options import InferenceOptions
+from keytrack_ros.media.drawing import draw_poses
+from keytrack_ros.media.sources import read_image
+from keytrack_ros.poses import BoolArray, FloatArray, ImageArray
+from keytrack_ros.training.pose_data import FRAMES, LSPET, load_people
+
+app = typer.Typer(no_args_is_help=True, help=__doc__, rich_markup_mode=None)
+console = Console(width=120)
+
+CLIP = "clips/bonn_060470979"
+LIMBS = [k for k, name in enumerate(skeleton.NAMES) if name.startswith(("left_", "right_"))]
+NOSE, HEAD_BOTTOM, HEAD_TOP = (skeleton.INDEX[name] for name in ("nose", "head_bottom", "head_top"))
+BATCH = 8
+
+Models = Annotated[str, typer.Option(help="folders with networks, separated by ':'")]
+Threads = Annotated[int, typer.Option(help="cores that a network may use; 0 = all")]
+FlipTest = Annotated[bool, typer.Option("--flip-test", help="average with the mirrored crop")]
+
+
+@dataclass(frozen=True)
+class Case:
+    """An image with P true boxes [P, 4], keypoints [P, 15, 2], which are known [P, 15], and head sizes [P], pixels."""
+
+    image: ImageArray
+    boxes: FloatArray
+    keypoints: FloatArray
+    known: BoolArray
+    heads: FloatArray
+
+
+@app.command()
+def score(data: Path, names: list[str], models: Models = "", threads: Threads = 0, flip_test: FlipTest = False) -> None:
+    """PCKh@0.5 with true boxes, on the clip, on held-back LSPET images and against the teachers' labels on frames.
+
+    Head sizes: on the clip 0.6 × diagonal of the head box, elsewhere the distance of head_bottom and head_top.
+    """
+    estimators = [opened(name, models, threads, flip_test) for name in names]
+    sets = {"clip": list(clip_cases(data / CLIP)), "LSPET": list(held_back(data, LSPET))}
+    sets["frames"] = list(held_back(data, FRAMES))
+    for what, cases in sets.items():
+        asked = sum(int(case.known.any(1).sum()) for case in cases)
+        table = Table("joint", *[e.card.name for e in estimators], title=f"PCKh@0.5, {what}: {asked} people")
+        hits = [tally(estimator, cases) for estimator in estimators]
+        for name in skeleton.NAMES:
+            k = skeleton.INDEX[name]
+            if hits[0][1][k]:
+                table.add_row(name, *[f"{100 * right[k] / known[k]:.1f}" for right, known in hits])
+        limbs = [right[LIMBS].sum() / known[LIMBS].sum() for right, known in hits]
+        table.add_row("[b]limbs", *[f"[b]{100 * value:.1f}" for value in limbs])
+        table.add_row("ratio to the last", *[f"{value / limbs[-1]:.3f}" for value in limbs])
+        console.print(table)
+    milliseconds(estimators, sets["clip"])
+
+
+@app.command()
+def montage(
+    data: Path, out: Path, name: str = "auto", models: Models = "", count: int = 40, flip_test: FlipTest = False
+) -> None:
+    """Poses on held-back LSPET images, evenly chosen, as a sheet."""
+    estimator = opened(name, models, 0, flip_test)
+    cases = list(held_back(data, LSPET))
+    tiles = []
+    for case in cases[:: max(1, len(cases) // count)][:count]:
+        scale = 240 / max(case.image.shape[:2])
+        image = np.asarray(cv2.resize(case.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), np.uint8)
+        poses = estimator.estimate(image, case.boxes * scale)
+        drawn = draw_poses(image, poses)
+        tile = np.zeros((240, 240, 3), np.uint8)
+        tile[: drawn.shape[0], : drawn.shape[1]] = drawn[:240, :240]
+        tiles.append(tile)
+    rows = [np.hstack(tiles[k : k + 8]) for k in range(0, len(tiles) // 8 * 8, 8)]
+    cv2.imwrite(str(out), np.vstack(rows))
+    console.print(f"written: {out}")
+
+
+def opened(name: str, models: str, threads: int, flip_test: bool) -> Estimator:
+    return Estimator(
+        EstimatorOptions(model=name, flip_test=flip_test, batch_size=BATCH),
+        InferenceOptions(models=models, threads=threads),
+    )
+
+
+def clip_cases(folder: Path) -> Iterator[Case]:
+    """The frames of a PoseTrack 2018 file with all its people; head size as PoseTrack has it."""
+    labels = json.loads((folder / "gt.json").read_text(encoding="utf-8"))
+    slots = [skeleton.POSETRACK17.index(name) for name in skeleton.NAMES]
+    for image in labels["images"]:
+        people = [a for a in labels["annotations"] if a["image_id"] == image["id"]]
+        points = np.array([a["keypoints"] for a in people], np.float32).reshape(-1, 17, 3)[:, slots]
+        boxes = np.array([a["bbox"] for a in people], np.float32)
+        heads = np.array([a["bbox_head"] for a in people], np.float32)
+        boxes[:, 2:] += boxes[:, :2]
+        yield Case(
+            read_image(folder / image["file_name"]),
+            boxes,
+            points[..., :2],
+            points[..., 2] > 0,
+            0.6 * np.hypot(heads[:, 2], heads[:, 3]),
+        )
+
+
+def held_back(data: Path, source: str) -> Iterator[Case]:
+    """The held-back people of a source whose heads are known."""
+    people = load_people(data)
+    for row in people.rows(held_back=True, source=source):
+        known = people.present[row] & (people.weights[row] > 0)
+        head = float(np.linalg.norm(people.keypoints[row, HEAD_BOTTOM] - people.keypoints[row, HEAD_TOP]))
+        if known[HEAD_BOTTOM] and known[HEAD_TOP] and head > 0:
+            yield Case(
+                people.image(row),
+                people.boxes[row : row + 1],
+                people.keypoints[row : row + 1],
+                known[None],
+                np.array([head]),
+            )
+
+
+def tally(estimator: Estimator, cases: list[Case]) -> tuple[FloatArray, FloatArray]:
+    """Per keypoint [15]: how many lie within half a head size, of how many that are known."""
+    right, asked = np.zeros(skeleton.COUNT), np.zeros(skeleton.COUNT)
+    for case in cases:
+        poses = estimator.estimate(case.image, case.boxes)
+        near = np.linalg.norm(poses.keypoints - case.keypoints, axis=2) <= 0.5 * case.heads[:, None]
+        right += (near & case.known).sum(0)
+        asked += case.known.sum(0)
+    return right, asked
+
+
+def milliseconds(estimators: list[Estimator], cases: list[Case], rounds: int = 40) -> None:
+    """Prints the time a person in batches of 8, all estimators in turns."""
+    image = cases[0].image
+    boxes = np.concatenate([case.boxes for case in cases])[:BATCH]
+    if len(boxes) < BATCH:
+        raise DataError(f"the clip has fewer than {BATCH} people in all")
+    seconds: list[list[float]] = [[] for _ in estimators]
+    for _ in range(rounds):
+        for times, estimator in zip(seconds, estimators, strict=True):
+            began = time.perf_counter()
+            estimator.estimate(image, boxes)
+            times.append((time.perf_counter() - began) / BATCH)
+    for times, estimator in zip(seconds, estimators, strict=True):
+        middle, late = 1e3 * np.percentile(times, [50, 95])
+        console.print(f"{estimator.card.name}: {middle:.1f} ms a person (p95 {late:.1f}), batches of {BATCH}")
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,205 @@
+"""From a person in an image to a crop and its heatmaps, as varied as cameras and detectors are.
+
+The geometry is that of `estimation.crops`, turned, mirrored, scaled and shifted at random.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from keytrack_ros import skeleton
+from keytrack_ros.estimation.crops import crop_transforms
+from keytrack_ros.poses import BoolArray, FloatArray, ImageArray, IntArray
+
+PADDING = 1.25
+"""Growth of a box in HRNet's crops."""
+OFFSET = 0.375
+"""Heatmap pixel i shows crop pixels 4i … 4i+3, whose middle is 4 (i + 0.375)."""
+STRIDE = 4
+_UPPER = np.array([k for k, n in enumerate(skeleton.NAMES) if not n.endswith(("hip", "knee", "ankle"))])
+_LOWER = np.array([k for k, n in enumerate(skeleton.NAMES) if n.endswith(("hip", "knee", "ankle"))])
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A crop [h, w, 3] uint8 BGR, keypoints [15, 2] in it, weights [15], presence [15] (see `People`)."""
+
+    crop: ImageArray
+    keypoints: FloatArray
+    weights: FloatArray
+    present: BoolArray
+
+
+def plain_sample(
+    image: ImageArray,
+    box: FloatArray,
+    keypoints: FloatArray,
+    weights: FloatArray,
+    present: BoolArray,
+    size: tuple[int, int],
+) -> Sample:
+    """The crop that the estimator would cut; `size` is its width and height."""
+    matrix = crop_transforms(box[None], size, PADDING)[0]
+    return _cut(image, matrix, keypoints, weights, present, size, None)
+
+
+def augmented_sample(
+    image: ImageArray,
+    box: FloatArray,
+    keypoints: FloatArray,
+    weights: FloatArray,
+    present: BoolArray,
+    size: tuple[int, int],
+    chance: np.random.Generator,
+    background: ImageArray | None = None,
+) -> Sample:
+    """A random variant: scale ±35 %, turn, mirror, shift, half body, truncation, occlusion, blur, colour.
+
+    Args:
+        background: shown beyond the image's border; black without.
+    """
+    known = np.flatnonzero(present & (weights > 0))
+    if len(known) >= 8 and chance.random() < 0.25:
+        box = _half_body(box, keypoints, known, chance)
+    extent = box[2:] - box[:2]
+    shift = np.clip(chance.normal(0, 0.06, 2), -0.15, 0.15) * extent
+    box = (box + np.tile(shift, 2)).astype(np.float32)
+    factor = float(np.clip(np.exp(chance.normal(0, 0.2)), 0.65, 1.45))
+    angle = float(np.clip(chance.normal(0, 30), -75, 75)) if chance.random() < 0.6 else 0.0
+    matrix = crop_transforms(box[None], size, PADDING)[0]
+    turn = cv2.getRotationMatrix2D((size[0] / 2, size[1] / 2), angle, factor)
+    matrix = turn @ np.vstack([matrix, [0, 0, 1]])
+    if chance.random() < 0.5:
+        matrix = np.array([[-1.0, 0, size[0] - 1], [0, 1, 0]]) @ np.vstack([matrix, [0, 0, 1]])
+        mirrored = list(skeleton.MIRRORED)
+        keypoints, weights, present = keypoints[mirrored], weights[mirrored], present[mirrored]
+    sample = _cut(image, matrix, keypoints, weights, present, size, background)
+    crop = sample.crop
+    visible = sample.present
+    if chance.random() < 0.1:
+        crop, visible = _truncated(crop, sample.keypoints, visible, chance)
+    if chance.random() < 0.35:
+        crop = _occluded(crop, background, chance)
+    crop = _coloured(_blurred(crop, chance), chance)
+    return Sample(crop, sample.keypoints, sample.weights, visible)
+
+
+def heatmaps(keypoints: FloatArray, present: BoolArray, size: tuple[int, int], sigma: float) -> FloatArray:
+    """Targets [N, 15, h/4, w/4] float32: a Gaussian of height 1 at each present keypoint, not rounded to pixels.
+
+    Args:
+        keypoints: [N, 15, 2], crop pixels.
+        present: [N, 15].
+        size: width and height of the crop.
+        sigma: heatmap pixels.
+    """
+    width, height = size[0] // STRIDE, size[1] // STRIDE
+    centres = keypoints / STRIDE - OFFSET
+    x = np.exp(-np.square(np.arange(width, dtype=np.float32) - centres[..., :1]) / (2 * sigma**2))
+    y = np.exp(-np.square(np.arange(height, dtype=np.float32) - centres[..., 1:]) / (2 * sigma**2))
+    return np.asarray(y[..., :, None] * x[..., None, :] * present[..., None, None], np.float32)
+
+
+def _cut(
+    image: ImageArray,
+    matrix: FloatArray,
+    keypoints: FloatArray,
+    weights: FloatArray,
+    present: BoolArray,
+    size: tuple[int, int],
+    background: ImageArray | None,
+) -> Sample:
+    if background is None:
+        crop = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR)
+    else:
+        crop = cv2.resize(background, size)
+        cv2.warpAffine(image, matrix, size, dst=crop, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_TRANSPARENT)
+    points = np.asarray(keypoints @ matrix[:, :2].T + matrix[:, 2], np.float32)
+    inside = ((points >= 0) & (points <= np.array(size) - 1)).all(1)
+    return Sample(np.asarray(crop, np.uint8), points, weights, present & inside)
+
+
+def _half_body(box: FloatArray, keypoints: FloatArray, known: IntArray, chance: np.random.Generator) -> FloatArray:
+    """The box of the upper or lower half where it has three known keypoints."""
+    half = np.intersect1d(known, _UPPER if chance.random() < 0.7 else _LOWER)
+    if len(half) < 3:
+        return box
+    low, high = keypoints[half].min(0), keypoints[half].max(0)
+    margin = 0.15 * max(high - low)
+    low, high = low - margin, high + margin
+    return box if min(high - low) < 8 else np.concatenate([low, high])
+
+
+def _truncated(
+    crop: ImageArray, keypoints: FloatArray, present: BoolArray, chance: np.random.Generator
+) -> tuple[ImageArray, BoolArray]:
+    """Black from a random line on, as where a person leaves the image."""
+    height, width = crop.shape[:2]
+    crop, part = crop.copy(), chance.uniform(0.1, 0.45)
+    side = chance.integers(4)
+    if side == 0:
+        crop[: int(part * height)] = 0
+        gone = keypoints[:, 1] < part * height
+    elif side == 1:
+        crop[int((1 - part) * height) :] = 0
+        gone = keypoints[:, 1] > (1 - part) * height
+    elif side == 2:
+        crop[:, : int(part * width)] = 0
+        gone = keypoints[:, 0] < part * width
+    else:
+        crop[:, int((1 - part) * width) :] = 0
+        gone = keypoints[:, 0] > (1 - part) * width
+    return crop, present & ~gone
+
+
+def _occluded(crop: ImageArray, background: ImageArray | None, chance: np.random.Generator) -> ImageArray:
+    """One or two rectangles of noise, colour or background; the keypoints below are still asked for."""
+    height, width = crop.shape[:2]
+    crop = crop.copy()
+    for _ in range(chance.integers(1, 3)):
+        h, w = (chance.uniform(0.1, 0.35, 2) * (height, width)).astype(int)
+        y, x = int(chance.uniform(0, height - h)), int(chance.uniform(0, width - w))
+        kind = chance.integers(3)
+        if kind == 0 and background is not None:
+            crop[y : y + h, x : x + w] = cv2.resize(background, (w, h))
+        elif kind == 1:
+            crop[y : y + h, x : x + w] = chance.integers(0, 256, (h, w, 3), dtype=np.uint8)
+        else:
+            crop[y : y + h, x : x + w] = chance.integers(0, 256, 3)
+    return crop
+
+
+def _blurred(crop: ImageArray, chance: np.random.Generator) -> ImageArray:
+    """Of a small or distant person, of motion, of compression; or nothing of these."""
+    kind = chance.random()
+    height, width = crop.shape[:2]
+    blurred: Any = crop
+    if kind < 0.25:
+        part = chance.uniform(0.2, 0.6)
+        small = (max(8, int(part * width)), max(8, int(part * height)))
+        blurred = cv2.resize(cv2.resize(crop, small, interpolation=cv2.INTER_AREA), (width, height))
+    elif kind < 0.35:
+        length = int(chance.integers(3, max(5, width // 20)))
+        line = np.zeros((length, length), np.float32)
+        line[length // 2] = 1 / length
+        turn = cv2.getRotationMatrix2D(((length - 1) / 2, (length - 1) / 2), chance.uniform(0, 180), 1)
+        kernel = np.asarray(cv2.warpAffine(line, turn, (length, length)))
+        blurred = cv2.filter2D(crop, -1, kernel / max(kernel.sum(), 1e-6))
+    elif kind < 0.45:
+        quality = int(chance.integers(15, 60))
+        blurred = cv2.imdecode(cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+    return np.asarray(blurred, np.uint8)
+
+
+def _coloured(crop: ImageArray, chance: np.random.Generator) -> ImageArray:
+    """Gain, offset and tint; now and then grey."""
+    if chance.random() < 0.1:
+        crop = np.repeat(cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)[..., None], 3, 2)
+    gain = np.exp(chance.normal(0, 0.15)) * np.exp(chance.normal(0, 0.06, 3))
+    offset = chance.normal(0, 14) + 0.5 * (1 - gain) * crop.mean()
+    table = np.clip(np.arange(256)[:, None] * gain + offset, 0, 255).astype(np.uint8)
+    return np.asarray(cv2.LUT(crop, table[None]), np.uint8)

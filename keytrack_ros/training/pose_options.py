@@ -1,0 +1,64 @@
+"""How the pose network is trained: every option with its default, range and description."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from keytrack_ros.errors import OptionError
+from keytrack_ros.options import Options, option
+
+FIT_FOR_ANY_RUN = ("threads", "device", "checkpoint_minutes")
+"""Options that a resumed run may change: they say how fast and where."""
+
+
+@dataclass(frozen=True)
+class PoseTrainOptions(Options):
+    """How an HRNet is trained.
+
+    The defaults are meant for a 2-core CPU with bfloat16: the small network sees about 120 people a second at
+    256×192, and 400 at the half resolution with which it begins.
+    """
+
+    variant: str = option("w16_small", "network", choices=("w16_small", "w32", "w48"))
+    width: int = option(192, "width of the crop, pixels; a multiple of 32", at_least=32, at_most=768)
+    height: int = option(256, "height of the crop, pixels; a multiple of 32", at_least=32, at_most=1024)
+    half_size_epochs: int = option(14, "first epochs, at half width and height", at_least=0, at_most=10_000)
+    epochs: int = option(27, "epochs in all; each ends with a validation and a checkpoint", at_least=1, at_most=10_000)
+    samples_per_epoch: int = option(16_384, "people in an epoch", at_least=1, at_most=10_000_000)
+    batch_size: int = option(64, "people in a batch", at_least=2, at_most=65_536)
+    learning_rate: float = option(2e-3, "highest learning rate", at_least=1e-7, at_most=1.0)
+    warm_up: float = option(0.02, "part of all steps in which the learning rate rises", at_least=0.0, at_most=0.9)
+    weight_decay: float = option(0.01, "AdamW's, on convolutions only", at_least=0.0, at_most=1.0)
+    sigma: float = option(2.0, "of the target's Gaussian, heatmap pixels at 256×192", at_least=0.5, at_most=10.0)
+    ema: float = option(0.999, "decay per step of the averaged weights, which are validated and kept", at_most=0.99999)
+    seed: int = option(1, "of weights, samples and augmentation", at_least=0, at_most=2**31 - 1)
+    precision: str = option(
+        "float32",
+        "of convolutions; bfloat16 is three times as fast where the processor knows it",
+        choices=("float32", "bfloat16"),
+    )
+    threads: int = option(0, "cores that torch may use; 0 = all", at_least=0, at_most=1024)
+    device: str = option("auto", "auto takes a GPU where there is one", choices=("auto", "cpu", "cuda"))
+    checkpoint_minutes: float = option(3.0, "time between checkpoints", at_least=0.01, at_most=1440.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        multiple = 64 if self.half_size_epochs else 32
+        for name, value in (("width", self.width), ("height", self.height)):
+            if value % multiple:
+                raise OptionError(f"{name}: {value} is not a multiple of {multiple}, which the network's strides need")
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return max(1, self.samples_per_epoch // self.batch_size)
+
+    @property
+    def steps(self) -> int:
+        """Batches of the whole run."""
+        return self.epochs * self.steps_per_epoch
+
+    def size_at(self, step: int) -> tuple[int, int]:
+        """Width and height of the crops of a step."""
+        if step < self.half_size_epochs * self.steps_per_epoch:
+            return self.width // 2, self.height // 2
+        return self.width, self.height
