@@ -249,7 +249,11 @@ def _check_decoder(decoder: str, known: tuple[str, ...]) -> None:
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file, hex. Raises ModelError if it cannot be read."""
+    digest = hashlib.sha256()
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+        return digest.hexdigest()
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror}") from None
