@@ -14,9 +14,12 @@ from keytrack_ros import skeleton
 from keytrack_ros.poses import FloatArray, ImageArray
 
 FIGURE = np.array(
-    "50 22  50 34  50 10  62 38  38 38  68 58  32 58  70 78  30 78  58 80  42 80  60 105  40 105  61 130  39 130".split(),
+    [
+        [50, 50, 50, 62, 38, 68, 32, 70, 30, 58, 42, 60, 40, 61, 39],
+        [22, 34, 10, 38, 38, 58, 58, 78, 78, 80, 80, 105, 105, 130, 130],
+    ],
     np.float32,
-).reshape(15, 2)
+).T
 """Keypoints of a standing person who faces the camera, pixels in an image of 100×140."""
 SIZE = (100, 140)
 
