@@ -19,7 +19,9 @@ from rich.progress import Progress as ProgressBar
 
 from keytrack_ros.errors import KeytrackError
 from keytrack_ros.options import Options
+from keytrack_ros.training.detector_options import DetectorTrainOptions
 from keytrack_ros.training.options import TrainOptions
+from keytrack_ros.training.pose_options import PoseTrainOptions
 
 if TYPE_CHECKING:
     from keytrack_ros.training.matcher import MatcherTraining, Progress
@@ -162,6 +164,46 @@ def _parameter(name: str, kind: Any, default: Any, text: str) -> inspect.Paramet
 train_app.command("matcher")(
     _with_options(_matcher, TrainOptions, "folder with bonn_train.npz, somof_valid.npz and penn_action.npz")
 )
+
+
+def _detector(data: Path, out: Path, resume: bool = False, **values: Any) -> None:
+    """Train the person detector on images with boxes, most of them a teacher's.
+
+    The run folder gets crops.npz (the teacher's boxes in the LSPET crops), samples.png (training images to look at),
+    checkpoint.pt, log.csv, curves.png, and at the end person_detector.onnx and .yaml, which a tracker uses when the
+    folder is named by --models. Ctrl-C stops after the running step; --resume goes on from there.
+    """
+    from keytrack_ros.training.detector_command import train_detector
+
+    try:
+        train_detector(data, out, resume, DetectorTrainOptions(**values))
+    except KeytrackError as error:
+        console.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+
+
+train_app.command("detector")(
+    _with_options(_detector, DetectorTrainOptions, "folder with images, pseudo (a teacher's boxes) and models")
+)
+
+
+def _pose(data: Path, out: Path, resume: bool = False, **values: Any) -> None:
+    """Train HRNet on people: labels where there are, two teachers' agreement where there are none.
+
+    The run folder gets samples.png (augmented people to look at), checkpoint.pt, log.csv, curves.png, and at the end
+    hrnet_w16.onnx and .yaml (or w32, w48), which a tracker uses when the folder is named by --models. Ctrl-C stops
+    after the running step; --resume goes on from there.
+    """
+    from keytrack_ros.training.pose_command import train_pose
+
+    try:
+        train_pose(data, out, resume, PoseTrainOptions(**values))
+    except KeytrackError as error:
+        console.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+
+
+train_app.command("pose")(_with_options(_pose, PoseTrainOptions, "folder with images and pseudo (teachers' labels)"))
 
 
 if __name__ == "__main__":

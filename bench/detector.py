@@ -1,0 +1,133 @@
+"""How well a person detector finds people: scores on an annotated clip, time a frame, pictures to look at.
+
+    python bench/detector.py score CLIP NAME …          recall and false boxes a frame at several score thresholds
+    python bench/detector.py montage VIDEO OUT.png      detections drawn on frames of a video, as a sheet
+
+CLIP is a folder with a PoseTrack 2018 file gt.json and its images. A NAME is that of a model file, as in
+`detector.model`; all are scored by the same code, and timed in turns so that their ratio holds on a busy machine.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from keytrack_ros.detection import Detector, DetectorOptions
+from keytrack_ros.inference.options import InferenceOptions
+from keytrack_ros.media.sources import open_source, read_image
+from keytrack_ros.poses import BoolArray, FloatArray, ImageArray
+from keytrack_ros.training.detector_scores import matched
+
+app = typer.Typer(no_args_is_help=True, help=__doc__, rich_markup_mode=None)
+console = Console(width=110)
+
+LOWEST_SCORE = 0.05
+THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
+FALSE_BOXES = 0.3
+"""Recall is also given at the lowest threshold with at most this many false boxes a frame."""
+
+Models = Annotated[str, typer.Option(help="folders with networks, separated by ':'")]
+Threads = Annotated[int, typer.Option(help="cores that a network may use; 0 = all")]
+
+
+@app.command()
+def score(clip: Path, names: list[str], models: Models = "", threads: Threads = 0, rounds: int = 2) -> None:
+    """Recall at IoU 0.5 and false boxes a frame over score thresholds, and time a frame."""
+    frames, labels = annotated(clip)
+    detectors = [opened(name, LOWEST_SCORE, models, threads) for name in names]
+    found: list[list[tuple[FloatArray, FloatArray]]] = [[] for _ in names]
+    seconds: list[list[float]] = [[] for _ in names]
+    for turn in range(rounds):
+        for image in frames:
+            for boxes, times, detector in zip(found, seconds, detectors, strict=True):
+                began = time.perf_counter()
+                result = detector.detect(image)
+                times.append(time.perf_counter() - began)
+                if turn == 0:
+                    boxes.append(result)
+    table = Table("score ≥", *[f"{detector.card.name}\nrecall · false" for detector in detectors])
+    results = [matched(boxes, labels) for boxes in found]
+    for threshold in THRESHOLDS:
+        cells = [result.at(threshold) for result in results]
+        table.add_row(f"{threshold:.2f}", *[f"{recall:.3f} · {false:.2f}" for recall, _, false in cells])
+    table.add_section()
+    limits = [result.threshold(FALSE_BOXES) for result in results]
+    best = zip(limits, results, strict=True)
+    table.add_row(f"false ≤ {FALSE_BOXES}", *[f"{r.at(t)[0]:.3f} at ≥ {t:.3f}" for t, r in best])
+    table.add_row("AP", *[f"{result.average_precision():.3f}" for result in results])
+    table.add_row("ms a frame", *[f"{1e3 * float(np.median(times)):.1f}" for times in seconds])
+    console.print(f"{clip}: {len(frames)} frames, {sum(len(boxes) for boxes, _ in labels)} people")
+    console.print(table)
+
+
+@app.command()
+def montage(
+    video: Path,
+    out: Path,
+    name: str = "auto",
+    models: Models = "",
+    threads: Threads = 0,
+    threshold: float = 0.3,
+    first: int = 0,
+    every: int = 20,
+    count: int = 16,
+    columns: int = 4,
+    width: int = 480,
+) -> None:
+    """Draws what a detector finds on every n-th frame of a video."""
+    detector = opened(name, threshold, models, threads)
+    with open_source(video, start=first, every=every, frames=count) as source:
+        tiles = [tile(frame.image_bgr, detector, f"frame {frame.index}", width) for frame in source]
+    if not tiles:
+        raise SystemExit(f"{video}: has no frame {first}")
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
+    rows = [np.hstack(tiles[k : k + columns]) for k in range(0, len(tiles), columns)]
+    if not cv2.imwrite(str(out), np.vstack(rows)):
+        raise SystemExit(f"{out}: cannot be written")
+    console.print(f"written: {out}")
+
+
+def opened(name: str, threshold: float, models: str, threads: int) -> Detector:
+    return Detector(
+        DetectorOptions(model=name, score_threshold=threshold), InferenceOptions(models=models, threads=threads)
+    )
+
+
+def annotated(clip: Path) -> tuple[list[ImageArray], list[tuple[FloatArray, BoolArray]]]:
+    """Frames and, for each, boxes [n, 4] and whether they count (all do)."""
+    truth = json.loads((clip / "gt.json").read_text(encoding="utf-8"))
+    frames, labels = [], []
+    for image in truth["images"]:
+        frames.append(read_image(clip / image["file_name"]))
+        rows = [a["bbox"] for a in truth["annotations"] if a["image_id"] == image["id"]]
+        boxes = np.array(rows, np.float32).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        labels.append((boxes, np.ones(len(boxes), bool)))
+    return frames, labels
+
+
+def tile(image: ImageArray, detector: Detector, text: str, width: int) -> ImageArray:
+    """The image at a width with boxes, scores and a caption."""
+    boxes, scores = detector.detect(image)
+    scale = width / image.shape[1]
+    small = np.asarray(
+        cv2.resize(image, (width, round(image.shape[0] * scale)), interpolation=cv2.INTER_AREA), np.uint8
+    )
+    for box, value in zip(boxes * scale, scores, strict=True):
+        left, top, right, bottom = (round(float(v)) for v in box)
+        cv2.rectangle(small, (left, top), (right, bottom), (0, 255, 0), 1)
+        cv2.putText(small, f"{value:.2f}"[1:], (left, top - 2), cv2.FONT_HERSHEY_SIMPLEX, 0.35, (0, 255, 255), 1)
+    cv2.putText(small, text, (4, small.shape[0] - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1)
+    return small
+
+
+if __name__ == "__main__":
+    app()

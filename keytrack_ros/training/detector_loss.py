@@ -1,0 +1,137 @@
+"""What the detector is asked for: which cells answer for which person, and the losses of score and box.
+
+Assignment: SimOTA (Ge et al., YOLOX, 2021, §2.1; dynamic k). Score: quality focal loss towards the IoU of the cell's
+own box (Li et al., Generalized Focal Loss, 2020, eq. 4). Box: generalised IoU (Rezatofighi et al., 2019).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+CENTRE_RADIUS = 2.5
+"""Cells within this many strides of a box's centre, or inside the box, may answer for it."""
+
+CANDIDATES = 10
+"""A person gets as many cells as the sum of the IoUs of its best ones, this many, comes to."""
+
+IOU_COST = 3.0
+NOT_BOTH_COST = 1e4
+BOX_WEIGHT = 2.0
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Padded boxes of a batch.
+
+    Attributes:
+        boxes: [N, G, 4] float32 x_min, y_min, x_max, y_max; zeros where there is none.
+        people: [N, G] bool, boxes of people.
+        doubtful: [N, G] bool, boxes in which nothing is asked.
+    """
+
+    boxes: Tensor
+    people: Tensor
+    doubtful: Tensor
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Decoded output: boxes [N, A, 4] float32, logits [N, A] float32; centres [A, 2] and strides [A] of the cells."""
+
+    boxes: Tensor
+    logits: Tensor
+    centres: Tensor
+    strides: Tensor
+
+
+def decode_maps(maps: list[Tensor], strides: tuple[int, ...]) -> Predictions:
+    """Raw maps [N, 5, h, w], one for each stride, decoded as `detection.yolox.decode` does."""
+    corners, scales = [], []
+    for level, stride in zip(maps, strides, strict=True):
+        rows, columns = torch.meshgrid(
+            torch.arange(level.shape[2], device=level.device),
+            torch.arange(level.shape[3], device=level.device),
+            indexing="ij",
+        )
+        corners.append(torch.stack([columns.flatten(), rows.flatten()], 1))
+        scales.append(torch.full((rows.numel(),), stride, device=level.device))
+    corner, scale = torch.cat(corners).float(), torch.cat(scales).float()  # [A, 2], [A]
+    raw = torch.cat([level.flatten(2) for level in maps], 2).permute(0, 2, 1).float()  # [N, A, 5]
+    centre = (raw[..., :2] + corner) * scale[:, None]
+    half = raw[..., 2:4].clamp(max=8).exp() * scale[:, None] / 2
+    return Predictions(
+        torch.cat([centre - half, centre + half], 2), raw[..., 4], (corner + 0.5) * scale[:, None], scale
+    )
+
+
+def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
+    """[..., A, 4], [..., B, 4] → [..., A, B]."""
+    a, b = a[..., :, None, :], b[..., None, :, :]
+    size = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0)
+    intersection = size.prod(-1)
+    union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - intersection
+    return intersection / union.clamp(min=1e-6)
+
+
+def giou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Generalised IoU and IoU of rows, [M, 4] and [M, 4] → [M] each."""
+    size = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0)
+    intersection = size.prod(-1)
+    union = ((a[:, 2:] - a[:, :2]).prod(-1) + (b[:, 2:] - b[:, :2]).prod(-1) - intersection).clamp(min=1e-6)
+    around = (torch.maximum(a[:, 2:], b[:, 2:]) - torch.minimum(a[:, :2], b[:, :2])).prod(-1).clamp(min=1e-6)
+    iou = intersection / union
+    return iou - (around - union) / around, iou
+
+
+@torch.no_grad()
+def assign(found: Predictions, targets: Targets) -> tuple[Tensor, Tensor]:
+    """Which person each cell answers for.
+
+    Returns [N, A] int64, index of the box or −1, and [N, A] bool, cells whose centre lies in a doubtful box.
+    """
+    boxes = targets.boxes[:, :, None]  # [N, G, 1, 4]
+    x, y = found.centres[:, 0], found.centres[:, 1]
+    inside = (x > boxes[..., 0]) & (x < boxes[..., 2]) & (y > boxes[..., 1]) & (y < boxes[..., 3])  # [N, G, A]
+    middle = (boxes[..., :2] + boxes[..., 2:]) / 2
+    near = ((found.centres - middle).abs().amax(-1)) < CENTRE_RADIUS * found.strides
+    excused = (inside & targets.doubtful[:, :, None]).any(1)
+
+    possible = (inside | near) & targets.people[:, :, None]
+    overlap = pairwise_iou(targets.boxes, found.boxes) * possible
+    logits = found.logits[:, None].expand_as(overlap)
+    cost = (
+        binary_cross_entropy_with_logits(logits, overlap, reduction="none")
+        * (overlap - logits.sigmoid()).abs().square()
+    )
+    cost = cost - IOU_COST * (overlap + 1e-7).log() + NOT_BOTH_COST * ~(inside & near)
+    cost = cost.masked_fill(~possible, torch.inf)
+
+    number = min(CANDIDATES, cost.shape[2])
+    wanted = overlap.topk(number, 2).values.sum(2).int().clamp(min=1)  # [N, G]
+    best = cost.topk(number, 2, largest=False)
+    taken = (torch.arange(number, device=cost.device) < wanted[..., None]) & best.values.isfinite()
+    chosen = torch.zeros_like(possible).scatter(2, best.indices, taken)
+    # A cell that several people want answers for the one whose cost is least.
+    cost = cost.masked_fill(~chosen, torch.inf)
+    lowest, owner = cost.min(1) if cost.shape[1] else (cost.new_full(excused.shape, torch.inf), excused.long())
+    return torch.where(lowest.isfinite(), owner, -1), excused
+
+
+def detector_loss(found: Predictions, targets: Targets) -> tuple[Tensor, Tensor]:
+    """Losses of score and box, each a sum over the batch divided by the number of answering cells."""
+    owner, excused = assign(found, targets)
+    positive = owner >= 0
+    count = positive.sum().clamp(min=1)
+    image, cell = positive.nonzero(as_tuple=True)
+    wanted = targets.boxes[image, owner[image, cell]]
+    generalised, overlap = giou(found.boxes[image, cell], wanted)
+    quality = torch.zeros_like(found.logits)
+    quality[image, cell] = overlap.detach().clamp(0, 1)
+    score = binary_cross_entropy_with_logits(found.logits, quality, reduction="none")
+    score = score * (quality - found.logits.sigmoid()).abs().square()
+    score = score * (positive | ~excused)
+    return score.sum() / count, BOX_WEIGHT * (1 - generalised).sum() / count

@@ -1,0 +1,57 @@
+"""How the detector is trained: every option with its default, range and description."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from keytrack_ros.errors import OptionError
+from keytrack_ros.options import Options, option
+
+FIT_FOR_ANY_DETECTOR_RUN = ("threads", "device", "checkpoint_minutes")
+"""Options that a resumed run may change: they say how fast and where."""
+
+
+@dataclass(frozen=True)
+class DetectorTrainOptions(Options):
+    """How the person detector is trained.
+
+    The defaults are meant for one core of a CPU with bfloat16: about an hour where the core is free.
+    """
+
+    epochs: int = option(18, "epochs; each ends with a validation and a checkpoint", at_least=1, at_most=10_000)
+    steps_per_epoch: int = option(500, "batches in an epoch", at_least=1, at_most=1_000_000)
+    batch_size: int = option(16, "images in a batch", at_least=1, at_most=4096)
+    first_size: int = option(256, "side of the training images in the first half, pixels", at_least=64, at_most=2048)
+    input_size: int = option(416, "side of the training images at the end, pixels", at_least=64, at_most=2048)
+    learning_rate: float = option(1.5e-3, "highest learning rate", at_least=1e-7, at_most=1.0)
+    warm_up: float = option(0.03, "part of all steps in which the learning rate rises", at_least=0.0, at_most=0.9)
+    weight_decay: float = option(0.03, "AdamW's, on convolutions only", at_least=0.0, at_most=1.0)
+    average_steps: int = option(
+        1000, "steps over which the weights are averaged for validation and export", at_least=1, at_most=10_000_000
+    )
+    sure_score: float = option(
+        0.4, "a teacher's box with a lower score is neither person nor background", at_least=0.0, at_most=1.0
+    )
+    validation_images: int = option(400, "images of held-back clips in a validation", at_least=1, at_most=1_000_000)
+    seed: int = option(1, "of weights, images and augmentation", at_least=0, at_most=2**31 - 1)
+    precision: str = option(
+        "float32",
+        "of convolutions; bfloat16 is faster where the processor knows it",
+        choices=("float32", "bfloat16"),
+    )
+    threads: int = option(0, "cores that torch may use; 0 = all", at_least=0, at_most=1024)
+    device: str = option("auto", "auto takes a GPU where there is one", choices=("auto", "cpu", "cuda"))
+    checkpoint_minutes: float = option(2.0, "time between checkpoints", at_least=0.01, at_most=1440.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("first_size", "input_size"):
+            if getattr(self, name) % 32:
+                raise OptionError(f"{name}: {getattr(self, name)} is not a multiple of 32")
+        if self.first_size > self.input_size:
+            raise OptionError(f"first_size: {self.first_size} is larger than input_size, {self.input_size}")
+
+    @property
+    def steps(self) -> int:
+        """Batches of the whole run."""
+        return self.epochs * self.steps_per_epoch
