@@ -67,7 +67,7 @@ def gallery(
     for pair, switch in chosen:
         shown = []
         for k in (switch.frame - 1, switch.frame):
-            image = recorded.get(k) if recorded else _from_folder(images, pair.truth, k)
+            image = recorded.get(k) if recorded else image_of(images, pair.truth, k)
             if image is not None:
                 shown.append((k, _drawn(image, pair, k, switch)))
         missing += not shown
@@ -84,7 +84,7 @@ def _recorded(recording: Path, wanted: set[int], topic: str | None) -> dict[int,
         return {frame.index: frame.image_bgr for frame in source if frame.index in wanted}
 
 
-def _from_folder(folder: Path, sequence: LabelledSequence, k: int) -> ImageArray | None:
+def image_of(folder: Path, sequence: LabelledSequence, k: int) -> ImageArray | None:
     if k < 0 or not sequence.images[k].file_name:
         return None
     parts = PurePosixPath(sequence.images[k].file_name).parts
