@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
-import typer
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
+from rich.progress import TextColumn, TimeElapsedColumn
 
-from keytrack_ros.errors import KeytrackError
-from keytrack_ros.training.commands import INTERRUPTED, console, interruptible
 from keytrack_ros.training.detector_data import Boxes, is_held_back, label_crops, load_images, read_boxes
 from keytrack_ros.training.detector_options import DetectorTrainOptions
-
-if TYPE_CHECKING:
-    from keytrack_ros.training.detector import DetectorProgress, DetectorTraining
+from keytrack_ros.training.progress import console, percent, require_packages, run_to_the_end
 
 TEACHER = "yolox_nano_person"
 """Labels the LSPET crops; found in the data folder's `models` or where networks are found otherwise."""
@@ -30,10 +23,8 @@ def train_detector(data: Path, out: Path, resume: bool, options: DetectorTrainOp
 
     Raises KeytrackError for anything wrong with the data, the folder or the options; typer.Exit when interrupted.
     """
-    missing = [package for package in ("torch", "onnx", "matplotlib") if find_spec(package) is None]
-    if missing:  # said now, not after the last epoch
-        raise KeytrackError(f"training needs {', '.join(missing)}: pip install them, or `make dev` in a source tree")
-    from keytrack_ros.training.detector import DetectorTraining
+    require_packages()
+    from keytrack_ros.training.detector import DetectorProgress, DetectorTraining
     from keytrack_ros.training.detector_export import export_detector
     from keytrack_ros.training.detector_log import draw_detector_curves
     from keytrack_ros.training.detector_samples import draw_samples
@@ -48,10 +39,19 @@ def train_detector(data: Path, out: Path, resume: bool, options: DetectorTrainOp
     training = DetectorTraining(known, held_back, out, options, resume)
     out.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(out / "samples.png"), draw_samples(training.maker, options.input_size, options.seed))
-    if not _ran(training, options):
-        console.print(f"stopped at step {training.step}; go on with the same command and --resume")
-        raise typer.Exit(INTERRUPTED)
-    draw_detector_curves(out / "curves.png", training.log)
+
+    def text(seen: DetectorProgress) -> str:
+        held_back = training.log[-1].average_precision if training.log else None
+        return (
+            f"epoch {seen.epoch}  losses {seen.score_loss:.3f} {seen.box_loss:.3f}  held back AP {percent(held_back)}  "
+            f"{seen.images_per_second:.0f} images/s"
+        )
+
+    def draw() -> None:
+        draw_detector_curves(out / "curves.png", training.log)
+
+    run_to_the_end(training, options.steps, options.steps_per_epoch, text, draw)
+    draw()
     files = export_detector(training.average, out, options.input_size)
     last = training.log[-1]
     console.print(
@@ -77,39 +77,3 @@ def _crop_labels(data: Path, file: Path) -> dict[str, Boxes]:
     ) as bar:
         task = bar.add_task("", total=None)
         return label_crops(data, file, teacher.detect, lambda count: bar.update(task, completed=count))
-
-
-def _ran(training: DetectorTraining, options: DetectorTrainOptions) -> bool:
-    """Whether the run came to its end."""
-    from keytrack_ros.training.detector_log import draw_detector_curves
-
-    columns = (
-        TextColumn("epoch {task.fields[epoch]}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("losses {task.fields[score]:.3f} {task.fields[box]:.3f}"),
-        TextColumn("held back AP {task.fields[validation]}  {task.fields[rate]:.0f} images/s"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with interruptible() as stopped, ProgressBar(*columns, console=console, speed_estimate_period=60) as bar:
-        task: TaskID = bar.add_task(
-            "", total=options.steps, completed=training.step, epoch=1, score=0, box=0, validation="-", rate=0
-        )
-
-        def report(progress: DetectorProgress) -> None:
-            log = training.log
-            bar.update(
-                task,
-                completed=progress.step,
-                epoch=progress.epoch,
-                score=progress.score_loss,
-                box=progress.box_loss,
-                validation=f"{log[-1].average_precision:.2%}" if log else "-",
-                rate=progress.images_per_second,
-            )
-            if progress.step % options.steps_per_epoch == 0:
-                draw_detector_curves(training.folder / "curves.png", log)
-
-        training.run(report, stopped)
-    return training.finished

@@ -1,0 +1,47 @@
+"""What `keytrack train matcher` does: tracks, training with progress, curves, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from keytrack_ros.training.options import TrainOptions
+from keytrack_ros.training.progress import console, percent, require_packages, run_to_the_end
+
+
+def train_matcher(data: Path, out: Path, resume: bool, options: TrainOptions) -> None:
+    """Runs, or goes on with, a training in the folder `out`.
+
+    Raises KeytrackError for anything wrong with the data, the folder or the options; typer.Exit when interrupted.
+    """
+    require_packages()
+    from keytrack_ros.training.curves import draw_curves
+    from keytrack_ros.training.export import export_matcher
+    from keytrack_ros.training.matcher import MatcherTraining, Progress
+    from keytrack_ros.training.tracks import held_back_videos, load_tracks, training_videos
+
+    tracks = load_tracks(data)
+    known, held_back = tracks.select(training_videos(tracks)), tracks.select(held_back_videos(tracks))
+    console.print(
+        f"{len(known.names)} videos with {len(known)} poses to train on; {len(held_back.names)} videos with "
+        f"{len(held_back)} poses held back"
+    )
+    training = MatcherTraining(known, held_back, out, options, resume)
+
+    def text(seen: Progress) -> str:
+        return (
+            f"epoch {seen.epoch}  loss {seen.loss:.4f}  accuracy {seen.accuracy:.2%}  "
+            f"held back {percent(seen.validation_accuracy)}  {seen.pairs_per_second:.0f} pairs/s"
+        )
+
+    def draw() -> None:
+        draw_curves(out / "loss.png", training.log)
+
+    run_to_the_end(training, options.steps, options.steps_per_epoch, text, draw)
+    draw()
+    files = export_matcher(training.network, out, options.prior)
+    last = training.log[-1]
+    console.print(
+        f"loss {last.loss:.4f}, accuracy {last.accuracy:.2%}; on held-back videos {last.validation_loss:.4f} and "
+        f"{last.validation_accuracy:.2%}"
+    )
+    console.print(f"written: {', '.join(str(file) for file in files)}", soft_wrap=True)
