@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 import keytrack_ros
 from keytrack_ros.cli.console import say_error
+from keytrack_ros.cli.models_commands import ModelFolders, models_app
 from keytrack_ros.errors import KeytrackError
 from keytrack_ros.evaluation.commands import Mode, convert, evaluate  # light: they import what they need when they run
 from keytrack_ros.evaluation.compare_command import compare
@@ -41,17 +42,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-models_app = typer.Typer(help="The networks that are on this machine.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 app.add_typer(train_app, name="train")
 app.command()(evaluate)
 app.command()(compare)
 app.command()(convert)
-
-ModelFolders = Annotated[
-    list[Path] | None,
-    typer.Option("--models", metavar="DIR", help="Folder with networks, searched first; may be given several times."),
-]
 
 ParameterFile = Annotated[
     Path | None, typer.Option(metavar="YAML", help="Options as a ROS parameter file, such as config/tracker.yaml.")
@@ -168,11 +163,3 @@ def replay(
         overwrite=overwrite,
     )
     raise typer.Exit(run_replay(request))
-
-
-@models_app.command("list")
-def list_models(models: ModelFolders = None) -> None:
-    """Show the networks that were found, which of them are used, and where was looked."""
-    from keytrack_ros.cli.models import show_models
-
-    show_models(models or [])

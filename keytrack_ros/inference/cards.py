@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, get_type_hints
 
@@ -154,15 +154,17 @@ class PoseCard(ModelCard):
 
 @dataclass(frozen=True)
 class MatcherCard(ModelCard):
-    """A Pose Entailment network.
+    """A network that says who is who.
 
     Attributes:
+        input: `pairs`: two poses, as in the paper; the other attributes are for this one. `tracks`: a pose and a track.
         grid: columns and rows of the position tokens (paper: 24, 18).
         memory_frames: δ that it was trained for.
         segments: `distinct` (current and t−1 … t−δ have δ + 1 rows) or `paper` (δ rows).
     """
 
     task: ClassVar[str] = "matching"
+    input: str = "pairs"
     grid: tuple[int, int] = (24, 18)
     memory_frames: int = 4
     segments: str = "distinct"
@@ -170,6 +172,8 @@ class MatcherCard(ModelCard):
     def __post_init__(self) -> None:
         if self.segments not in ("distinct", "paper"):
             raise ModelError(f"segments '{self.segments}' is neither distinct nor paper")
+        if self.input not in ("pairs", "tracks"):
+            raise ModelError(f"input '{self.input}' is neither pairs nor tracks")
 
 
 CARD_TYPES: dict[str, type[ModelCard]] = {card.task: card for card in (DetectorCard, PoseCard, MatcherCard)}
@@ -201,6 +205,27 @@ def load_card(path: Path) -> ModelCard:
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
     return card
+
+
+def write_card(card: ModelCard, file: Path) -> None:
+    """Writes a model file that `load_card` reads back as `card`; what is empty is left out."""
+    content: dict[str, Any] = {"name": card.name, "task": card.task}
+    values = asdict(card)
+    for item in fields(card):
+        if item.metadata.get("yaml", True) and item.name != "name" and values[item.name] not in ("", {}):
+            content[item.name] = _plain(values[item.name])
+    if isinstance(card, PoseCard):
+        sets = [name for name, joints in skeleton.JOINT_SETS.items() if joints == card.joints]
+        content["joints"] = sets[0] if sets else list(card.joints)
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
+    file.write_text(text, encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, all the way down."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _build(kind: type[Any], content: Mapping[str, Any]) -> Any:

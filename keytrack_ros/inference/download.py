@@ -50,6 +50,10 @@ def download(url: str, file: Path, sha256: str, report: Report, timeout_s: float
             part.unlink(missing_ok=True)
         what = "no room for it on the disk; what had arrived was deleted" if full else error.strerror
         raise OutputError(f"{file}: {what}") from None
+    except ModelError:
+        if part.stat().st_size == 0:
+            part.unlink()
+        raise
     try:
         check_sha256(part, sha256, file.name)
     except ModelError:
@@ -98,7 +102,8 @@ def _answer(url: str, have: int, file: Path, timeout_s: float) -> HTTPResponse |
             return None
         reason = f"{error.code} {error.reason}"
     except (OSError, HTTPException) as error:
-        reason = str(getattr(error, "reason", None) or error)
+        cause = getattr(error, "reason", error)
+        reason = str(getattr(cause, "strerror", None) or cause)
     else:
         return response
     raise ModelError(

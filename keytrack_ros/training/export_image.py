@@ -5,20 +5,18 @@ from __future__ import annotations
 import copy
 import io
 import warnings
-from dataclasses import asdict, fields
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
-import yaml
 from onnx import numpy_helper
 from torch import nn
 
 from keytrack_ros.errors import ModelError
-from keytrack_ros.inference.cards import ModelCard
+from keytrack_ros.inference.cards import write_card as write_card  # whoever exports writes a model file, too
 from keytrack_ros.poses import FloatArray
 
 OPSET = 17
@@ -39,6 +37,7 @@ def export_onnx(
     input_shape: tuple[int, int, int],
     output_name: str,
     half_weights: bool = True,
+    samples: Sequence[FloatArray] = (),
 ) -> None:
     """Writes a network of one image input and one output as ONNX, compared with torch first.
 
@@ -52,6 +51,7 @@ def export_onnx(
         input_shape: channels, height, width.
         output_name: name of the output.
         half_weights: whether weights are stored as FP16.
+        samples: batches [N, *input_shape] float32 on which the graph is compared, beside random ones.
 
     Raises:
         ModelError: the graph computes something else than the network; nothing was written.
@@ -72,6 +72,7 @@ def export_onnx(
             dynamo=False,
         )
     images = [np.random.default_rng(count).normal(size=(count, *input_shape)).astype(np.float32) for count in (1, 3)]
+    images += samples
     with torch.no_grad():
         expected = [network(torch.from_numpy(batch)).numpy() for batch in images]
     graph = stream.getvalue()
@@ -106,24 +107,6 @@ def with_half_weights(graph: bytes) -> bytes:
     model.graph.node.extend(nodes)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
-
-
-def write_card(card: ModelCard, file: Path) -> None:
-    """Writes a model file that `inference.cards.load_card` reads back as `card`."""
-    content: dict[str, Any] = {"name": card.name, "task": card.task}
-    values = asdict(card)
-    for item in fields(card):
-        if item.metadata.get("yaml", True) and item.name != "name":
-            content[item.name] = _plain(values[item.name])
-    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
-    file.write_text(text, encoding="utf-8")
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, all the way down."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _outputs(graph: bytes, images: list[FloatArray]) -> list[FloatArray]:

@@ -106,13 +106,14 @@ def test_a_damaged_beginning_is_not_kept(tmp_path: Path, server: FileServer) -> 
 def test_a_missing_file_says_what_to_do_by_hand(tmp_path: Path, server: FileServer) -> None:
     with pytest.raises(ModelError, match=r"/missing: 404 Not Found; .* bring the file by hand as .*net\.pth and run"):
         fetch(server, tmp_path / "net.pth", path="/missing")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nobody_answers(tmp_path: Path) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]  # free, and nobody accepts there
-        with pytest.raises(ModelError, match=r"Connection refused; .* bring the file by hand as"):
+        with pytest.raises(ModelError, match=r"/net\.pth: Connection refused; .* bring the file by hand as"):
             download(f"http://127.0.0.1:{port}/net.pth", tmp_path / "net.pth", "00", Reports())
 
 

@@ -74,6 +74,22 @@ def test_a_graph_that_differs_from_torch_is_not_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+class WrongForBright(nn.Module):
+    """Traced on zeros, it forgets what it does with bright images."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return image * 2 if float(image.max()) > 100 else image
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_the_graph_is_compared_on_the_callers_images_too(tmp_path: Path) -> None:
+    dark, bright = (np.full((1, 3, 8, 8), value, np.float32) for value in (1, 200))
+    export_onnx(WrongForBright(), tmp_path / "net.onnx", "image", (3, 8, 8), "maps", samples=[dark])
+    with pytest.raises(ModelError, match="the FP32 graph differs by 5.0e-01 of its range"):
+        export_onnx(WrongForBright(), tmp_path / "other.onnx", "image", (3, 8, 8), "maps", samples=[dark, bright])
+    assert [file.name for file in tmp_path.iterdir()] == ["net.onnx"]
+
+
 def test_a_written_card_reads_back(tmp_path: Path) -> None:
     card = DetectorCard(
         name="d",
