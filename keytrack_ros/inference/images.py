@@ -15,13 +15,15 @@ from keytrack_ros.poses import FloatArray, ImageArray
 def open_image_network(card: DetectorCard | PoseCard, threads: int) -> Session:
     """The card's network, loaded.
 
-    Raises ModelError if it cannot be loaded or has not the image input that the card names.
+    Raises ModelError if it cannot be loaded or has other inputs than the one that the card names.
     """
     session = OnnxSession(card.path, threads)
     width, height = card.input.size
     shape = session.input_shapes.get(card.input.name, ())
-    if len(shape) != 4 or any(
-        have not in (None, want) for have, want in zip(shape[1:], (3, height, width), strict=True)
+    if (
+        len(session.input_shapes) != 1
+        or len(shape) != 4
+        or any(have not in (None, want) for have, want in zip(shape[1:], (3, height, width), strict=True))
     ):
         raise ModelError(
             f"{card.path}: inputs are {dict(session.input_shapes)}, but the model file of {card.name} names "
