@@ -20,7 +20,7 @@ from keytrack_ros.inference.cards import Figure, ImageInput, PoseCard, file_sha2
 from keytrack_ros.inference.download import check_sha256
 from keytrack_ros.inference.images import network_input
 from keytrack_ros.inference.published import PUBLISHED, PublishedNetwork
-from keytrack_ros.inference.registry import AUTO, cache_folder, find_model, model_folders
+from keytrack_ros.inference.registry import AUTO, PACKAGE_MODELS, cache_folder, find_model, model_folders
 from keytrack_ros.inference.session import OnnxSession
 from keytrack_ros.media.files import require_free
 from keytrack_ros.poses import FloatArray
@@ -65,11 +65,14 @@ def import_network(request: ImportRequest) -> PoseCard:
     """Checks the file and keeps it in the user's cache as a pose network; returns its model file, `path` set.
 
     Raises:
+        OptionError: the name, size or joints are not such.
         ModelError: the file is not what it should be, or what is needed cannot be told from it.
         OutputError: there is a network with that name already.
     """
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", request.name) or request.name == AUTO:
         raise OptionError(f"--as {request.name}: a name of letters, digits, '_', '.' and '-' is needed, not '{AUTO}'")
+    if (PACKAGE_MODELS / f"{request.name}.yaml").exists():
+        raise OptionError(f"--as {request.name}: a network of the package has that name; take another")
     folder = cache_folder()
     require_free(folder / f"{request.name}.yaml", overwrite=request.overwrite)
     folder.mkdir(parents=True, exist_ok=True)

@@ -187,6 +187,7 @@ def test_an_imported_network_must_be_asked_for(cache: Path, checkpoints: Path, t
         ({"joints": "nose,tail"}, "unknown joint 'tail'"),
         ({"size": (60, 96)}, "--size 60x96: HRNet needs multiples of 32"),
         ({"name": "auto"}, "--as auto: a name of letters"),
+        ({"name": "pose_entailment"}, "--as pose_entailment: a network of the package has that name; take another"),
         ({"name": "../mine"}, "a name of letters, digits"),
         ({"file": "nowhere.pth"}, r"nowhere\.pth: No such file"),
         ({"file": "nowhere.onnx"}, r"nowhere\.onnx: not a network that ONNX Runtime can load"),

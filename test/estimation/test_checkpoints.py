@@ -87,6 +87,15 @@ def test_every_style_gives_the_same_network(tmp_path: Path, weights: Weights, st
     np.testing.assert_allclose(flat(loaded.network.state_dict()), flat(weights), rtol=1e-3, atol=1e-4)
 
 
+def test_notes_written_with_numpy_1_are_read_too(tmp_path: Path, weights: Weights) -> None:
+    file = tmp_path / "net.pth"
+    torch.save(mmpose1(weights), file, _use_new_zipfile_serialization=False)
+    content = file.read_bytes()
+    assert b"numpy._core.multiarray" in content or b"numpy.core.multiarray" in content
+    file.write_bytes(content.replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
+    assert load_hrnet(file).outputs == 17
+
+
 @pytest.mark.parametrize(("variant", "outputs"), [("w48", 17), ("w32", 15), ("w16_small", 16)])
 def test_variant_and_outputs_are_seen_from_the_shapes(tmp_path: Path, variant: str, outputs: int) -> None:
     file = tmp_path / "net.pth"
