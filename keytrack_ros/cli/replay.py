@@ -21,7 +21,7 @@ from keytrack_ros.cli.console import console, say_error, shown_warnings
 from keytrack_ros.cli.track import TrackRequest, show_results, track_recording
 from keytrack_ros.errors import EvaluationError, KeytrackError, OptionError, OutputError
 from keytrack_ros.evaluation.evaluate import SequenceParts, combined, score_sequence
-from keytrack_ros.evaluation.files import find_sequences, read_sequence
+from keytrack_ros.evaluation.files import find_sequences, read_sequence, sequence_name
 from keytrack_ros.evaluation.gallery import LARGEST, Picture, gallery
 from keytrack_ros.evaluation.protocol import CONFIDENCES, Protocol
 from keytrack_ros.evaluation.recording import on_recording, places_by_number
@@ -136,7 +136,7 @@ def _truths(truth: Path | None, names: Sequence[str]) -> dict[str, Path]:
         return {names[0]: truth}
     if found == [truth]:
         raise EvaluationError(f"{truth}: one file of annotations for {len(names)} recordings; give a folder of them")
-    by_name = {path.stem: path for path in found}
+    by_name = {sequence_name(path): path for path in found}
     missing = [name for name in names if name not in by_name]
     if missing:
         raise EvaluationError(f"{truth}: there is no ground truth for {', '.join(missing)}; files need their names")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from keytrack_ros.errors import InputError, OutputError
-from keytrack_ros.evaluation.files import find_sequences, is_bag, read_sequence
+from keytrack_ros.evaluation.files import RESULT, find_sequences, is_bag, read_sequence, sequence_name
 from keytrack_ros.evaluation.posetrack_writer import write_posetrack17, write_posetrack18
 from keytrack_ros.evaluation.sequence import LabelledSequence
 
@@ -36,10 +36,10 @@ def convert(source: Path, target: Path, form: str, *, overwrite: bool = False) -
     Raises InputError for what cannot be read, OutputError for what cannot be written.
     """
     sequences = find_sequences(source)
-    if sequences == [source]:
+    if sequences in ([source], [source / RESULT]):
         places = [target]
     else:
-        places = [target / (path.stem + ("" if form == "bag" else ".json")) for path in sequences]
+        places = [target / (sequence_name(path) + ("" if form == "bag" else ".json")) for path in sequences]
         if len(set(places)) < len(places):
             raise InputError(f"{source}: two sequences have one name; keep one file or bag of each")
     try:

@@ -10,6 +10,9 @@ from keytrack_ros.evaluation.posetrack_reader import read_posetrack
 from keytrack_ros.evaluation.sequence import LabelledSequence
 from keytrack_ros.media.sources import BAG_SUFFIXES
 
+RESULT = "tracks.json"
+"""What `keytrack track` calls its tracks; the folder that holds it is named as the user likes."""
+
 
 def is_bag(path: Path) -> bool:
     """Whether it is a bag: a folder with metadata.yaml, or a file named like one."""
@@ -32,8 +35,17 @@ def read_sequence(path: Path) -> LabelledSequence:
     return read_posetrack(path)
 
 
+def sequence_name(path: Path) -> str:
+    """What ground truth and prediction have in common: the name of the file, or of the folder with the results."""
+    return path.parent.name if _is_results(path.parent) and path.name == RESULT else path.stem
+
+
+def _is_results(folder: Path) -> bool:
+    return (folder / RESULT).is_file() and (folder / "summary.json").is_file()
+
+
 def find_sequences(path: Path, *, directory_order: bool = False) -> list[Path]:
-    """The sequences of a folder (JSON files and bags), or the one that `path` is itself.
+    """The sequences of a folder (JSON files, bags, results of `keytrack track`), or the one that `path` is itself.
 
     Sorted by name; with `directory_order`, JSON files come in the order in which the file system lists them, which is
     poseval's.
@@ -44,10 +56,17 @@ def find_sequences(path: Path, *, directory_order: bool = False) -> list[Path]:
         raise InputError(f"{path}: there is no such file or folder")
     if path.is_file() or is_bag(path):
         return [path]
+    if _is_results(path):
+        return [path / RESULT]
+    results = sorted(folder / RESULT for folder in path.iterdir() if _is_results(folder))
+    if results:  # beside them may be the scores of all of them, which are no sequence
+        return results
     found = [Path(name) for name in glob.glob(f"{glob.escape(str(path))}/*.json")]  # noqa: PTH207
     found += [entry for entry in path.iterdir() if is_bag(entry)]
     if not found:
-        raise InputError(f"{path}: the folder holds neither PoseTrack files (*.json) nor bags")
+        raise InputError(
+            f"{path}: the folder holds neither PoseTrack files (*.json) nor bags nor results of `keytrack track`"
+        )
     return found if directory_order else sorted(found)
 
 
@@ -58,9 +77,9 @@ def pair_sequences(truth: Path, prediction: Path, *, directory_order: bool = Fal
     """
     truths = find_sequences(truth, directory_order=directory_order)
     predictions = find_sequences(prediction)
-    if truths == [truth] and predictions == [prediction]:
-        return [(truth, prediction)]
-    by_name = [{path.stem: path for path in side} for side in (truths, predictions)]
+    if truths == [truth] and predictions in ([prediction], [prediction / RESULT]):
+        return [(truth, predictions[0])]
+    by_name = [{sequence_name(path): path for path in side} for side in (truths, predictions)]
     for side, names, folder in ((truths, by_name[0], truth), (predictions, by_name[1], prediction)):
         if len(names) < len(side):
             raise EvaluationError(f"{folder}: two sequences have one name; keep one file or bag of each")

@@ -85,6 +85,24 @@ def test_recorded_poses_find_their_frames_by_the_stamps_of_the_bag(folders: tupl
     assert run(*arguments)[0] == 1  # without the bag, frames are missing
 
 
+def test_folders_with_the_results_of_track_are_sequences(folders: tuple[Path, Path], tmp_path: Path):
+    results = tmp_path / "replay"
+    for file in folders[1].iterdir():
+        (results / file.stem).mkdir(parents=True)
+        (results / file.stem / "tracks.json").write_bytes(file.read_bytes())
+        (results / file.stem / "summary.json").write_text("{}")
+    (results / "scores.json").write_text("{}")
+    for name, prediction in (("a", folders[1]), ("b", results)):
+        assert run("evaluate", folders[0], prediction, "--json", tmp_path / name, "--workers", 1)[0] == 0
+    assert (tmp_path / "a").read_text() == (tmp_path / "b").read_text()
+    one = "000002_mpii_test"
+    assert run("evaluate", folders[0] / f"{one}.json", results / one)[0] == 0
+    assert run("convert", results, tmp_path / "all", "--to", "posetrack17")[0] == 0
+    assert sorted(file.stem for file in (tmp_path / "all").iterdir()) == ["000001_mpii_test", one]
+    assert run("convert", results / one, tmp_path / "one.json", "--to", "posetrack18")[0] == 0
+    assert (tmp_path / "one.json").is_file()
+
+
 def test_undefined_values_are_null_in_json(folders: tuple[Path, Path], tmp_path: Path):
     file = folders[0] / "000001_mpii_test.json"
     data = json.loads(file.read_text())

@@ -1,0 +1,80 @@
+"""The scripts in bench/ that prepare comparisons, on toy data."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import cv2
+import numpy as np
+import pytest
+
+from keytrack_ros.errors import InputError
+from keytrack_ros.estimation import Estimator
+from keytrack_ros.evaluation.sequence import Image, from_poses
+from keytrack_ros.inference.options import InferenceOptions
+from test.conftest import REPOSITORY
+from test.people import people
+from test.toy import FRAME_SIZE, draw_frame, walk, write_networks
+from test.training.toy_tracks import write_tracks
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"bench_{name}", REPOSITORY / "bench" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_keypoints_are_found_in_true_boxes(tmp_path: Path) -> None:
+    true_boxes = script("true_boxes")
+    places = walk(3, 2)
+    images = tuple(Image(f"images/{k}.png", size=FRAME_SIZE) for k in range(4))
+    poses = [people(*here, track_ids=np.array([4, 9])) for here in places]
+    truth = from_poses("walk", "walk.json", images, [*poses, people()])
+    for k, here in enumerate(places):
+        cv2.imwrite(str(tmp_path / f"{k}.png"), draw_frame(here))
+    # The toy people are 60 x 160 px; their keypoints reach over 0.8 of that.
+    centre = (truth.boxes[:, :2] + truth.boxes[:, 2:]) / 2
+    truth = replace(truth, boxes=np.concatenate([centre - (30, 80), centre + np.array([30, 80])], 1))
+    networks = write_networks(tmp_path / "networks")
+    estimator = Estimator(inference=InferenceOptions(models=str(networks)))
+    found = true_boxes.found_in_boxes(truth, tmp_path, estimator)
+    assert found.track_ids.tolist() == truth.track_ids.tolist()
+    assert np.abs(found.keypoints - truth.keypoints).max() < 3
+    (tmp_path / "1.png").unlink()
+    with pytest.raises(InputError, match=r"there is no image for walk\.json: .*frame 1"):
+        true_boxes.found_in_boxes(truth, tmp_path, estimator)
+
+
+@pytest.mark.parametrize("name", ["graph", "cnn"])
+def test_rivals_learn_and_can_be_compared(tmp_path: Path, name: str) -> None:
+    pytest.importorskip("torch")
+    rivals = script("rivals")
+    data = write_tracks(tmp_path / "tracks")
+    graph, cnn = (rivals.GraphNetwork, rivals.graph_loss), (rivals.RenderNetwork, rivals.render_loss)
+    network, loss = graph if name == "graph" else cnn
+    accuracy = rivals.train(network(), loss, data, tmp_path / "weights.pt", steps=2, batch=8, rate=1e-3)
+    assert 0 <= accuracy <= 1
+    from keytrack_ros.evaluation.contenders import Run, contender
+
+    run = Run(contender(f"{name},weights={tmp_path / 'weights.pt'}"))
+    assert run.update(people((100, 200), (400, 200)), FRAME_SIZE, 0.0, None).tolist() == [1, 2]
+    assert len(run.update(people((100, 200), (400, 200)), FRAME_SIZE, 0.1, None)) == 2
+
+
+def test_places_are_those_of_the_pairs(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    rivals = script("rivals")
+    tracks = rivals.load_tracks_of(write_tracks(tmp_path), held_back=True)
+    sampler = rivals.PairSampler(tracks, 4, "distinct", (4096, 4096))
+    batch = sampler.nearest_batch(16, np.random.default_rng(0))  # as annotated
+    (current, _), (visible, _) = rivals.places(batch)
+    truth = tracks.keypoints / tracks.sizes[tracks.video][:, None]
+    apart = np.where(visible[:, None, :, None], np.abs(current[:, None] - truth[None]), 0).max((2, 3)).min(1)
+    assert (visible.sum(1) >= 12).all()
+    assert apart.max() < 1 / 4096
