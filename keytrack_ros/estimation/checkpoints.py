@@ -1,4 +1,4 @@
-"""Published HRNet checkpoints → the network: those of the HRNet authors, of mmpose 0.x and 1.x, and our own.
+"""Published HRNet checkpoints → the network: those of HRNet's authors and of mmpose 0.x and 1.x.
 
 | in the file                                            | here              |
 |--------------------------------------------------------|-------------------|
