@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from keytrack_ros.errors import InputError
-from keytrack_ros.media.bag_source import open_bag
+from keytrack_ros.media.bag_source import one_line, open_bag
 from keytrack_ros.media.messages import TRACKED_POSES, message_to_poses, typestore
 from keytrack_ros.media.sources import NANOSECONDS, Frame
 from keytrack_ros.poses import Poses
@@ -28,7 +28,8 @@ class RecordedFrame:
 def read_poses(path: Path, topic: str | None = None) -> Iterator[RecordedFrame]:
     """The tracked people of a bag in the order in which they were recorded.
 
-    `topic` may be left out where the bag has one topic of them. Raises InputError if it is not a bag, or has none.
+    `topic` may be left out where the bag has one topic of them. Raises InputError if it is not a bag, or has none, or
+    none of this version.
     """
     with TemporaryDirectory() as scratch:
         reader = open_bag(path, Path(scratch))
@@ -36,12 +37,22 @@ def read_poses(path: Path, topic: str | None = None) -> Iterator[RecordedFrame]:
             connections = [c for c in reader.connections if c.msgtype == TRACKED_POSES and topic in (None, c.topic)]
             topics = sorted({c.topic for c in connections})
             if len(topics) != 1:
-                found = f"; it has several: {', '.join(topics)}" if topics else ""
+                others = sorted({f"{c.topic} ({c.msgtype})" for c in reader.connections})
+                found = f"has several: {', '.join(topics)}" if topics else f"holds {', '.join(others) or 'nothing'}"
                 raise InputError(
-                    f"{path}: the bag has no single topic of tracked poses{f' {topic}' if topic else ''}{found}"
+                    f"{path}: the bag has no single topic of tracked poses{f' {topic}' if topic else ''}; it {found}"
+                )
+            known = typestore().hash_rihs01(TRACKED_POSES)
+            if any(connection.digest not in ("", known) for connection in connections):
+                raise InputError(
+                    f"{path}: its {TRACKED_POSES} is defined otherwise than here; read it with the version of "
+                    "keytrack_ros that recorded it"
                 )
             for _, _, data in reader.messages(connections):
-                message: Any = typestore().deserialize_cdr(data, TRACKED_POSES)
+                try:
+                    message: Any = typestore().deserialize_cdr(data, TRACKED_POSES)
+                except Exception as error:  # a damaged message fails anywhere in the generated decoder
+                    raise InputError(f"{path}: a message on {topics[0]} cannot be decoded: {one_line(error)}") from None
                 stamp = message.header.stamp
                 yield RecordedFrame(
                     stamp.sec * NANOSECONDS + stamp.nanosec,

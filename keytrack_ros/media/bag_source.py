@@ -14,6 +14,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from keytrack_ros.errors import InputError
 from keytrack_ros.media.bag_repair import CutOffMcap, salvage_sqlite
+from keytrack_ros.media.messages import typestore
 from keytrack_ros.media.ros_images import image_to_bgr
 from keytrack_ros.media.sources import BAG_SUFFIXES, DEFAULT_FPS, NANOSECONDS, Frame, FrameSource, Selection
 
@@ -155,9 +156,23 @@ def open_bag(path: Path, scratch: Path | None = None) -> AnyReader:
     return reader
 
 
+class _Reader(AnyReader):
+    """Reads by our own definitions of messages, not by those in the bag.
+
+    What is read here are images, which are the same everywhere, and our own messages. The bag's definitions of other
+    types may be incomplete or contradict each other; as `AnyReader` has it, that would close the whole bag.
+    """
+
+    def _open(self) -> None:
+        assert self.stack is not None
+        for reader in self.readers:
+            self.stack.enter_context(reader)
+        self.connections = [connection for reader in self.readers for connection in reader.connections]
+        self.typestore = typestore() if self.is2 else get_typestore(Stores.ROS1_NOETIC)
+
+
 def _opened(paths: Sequence[Path | CutOffMcap]) -> AnyReader:
-    # CutOffMcap is as much of a path as rosbags asks for, though not by its annotations.
-    reader = AnyReader(paths, default_typestore=get_typestore(Stores.ROS2_KILTED))  # type: ignore[arg-type]
+    reader = _Reader(paths)  # type: ignore[arg-type]  # CutOffMcap is as much of a path as rosbags asks for
     reader.open()
     return reader
 

@@ -167,6 +167,7 @@ def test_a_bag_that_fails_leaves_the_others_alone(
         (["{raw}", "--report", "out.html"], "nothing to report without annotations; add --gt"),
         (["gone.mcap"], "gone.mcap: there is no such file or folder"),
         (["{two}"], "2 topics with images; name one with --topic: /left, /right"),
+        (["{talk}"], "the bag has no topic with images; it holds /chatter (std_msgs/msg/String)"),
         (["{raw}", "--topic", "/right"], "no images on '/right'; it has them on /camera"),
     ],
 )
@@ -178,7 +179,15 @@ def test_errors_are_one_line(
     if arguments == ["{two}"]:
         left, right = (image_message(draw_frame([]), BASE_NS) for _ in range(2))
         write_bag(tmp_path / "two", [("/left", BASE_NS, left), ("/right", BASE_NS, right)])
-    names = {"raw": bags[0][0], "jpeg": bags[0][2], "gt": bags[1], "other": tmp_path / "other", "two": tmp_path / "two"}
+    write_bag(tmp_path / "talk", [("/chatter", BASE_NS, typestore().types["std_msgs/msg/String"](data="hello"))])
+    names = {
+        "raw": bags[0][0],
+        "jpeg": bags[0][2],
+        "gt": bags[1],
+        "other": tmp_path / "other",
+        "two": tmp_path / "two",
+        "talk": tmp_path / "talk",
+    }
     code, stdout, stderr = replay(*(a.format(**names) for a in arguments), "-o", tmp_path / "out", "--models", networks)
     assert code == 1
     assert words in stderr

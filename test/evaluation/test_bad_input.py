@@ -215,6 +215,22 @@ def test_bag_without_tracked_poses(tmp_path: Path):
         read_bag(tmp_path / "bag")
 
 
+def test_bag_with_tracked_poses_of_another_definition(tmp_path: Path):
+    with Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        wrong = "RIHS01_" + "0" * 64
+        connection = writer.add_connection("/poses", TRACKED_POSES, msgdef="float64 x\n", rihs01=wrong)
+        writer.write(connection, 0, b"\x00\x01\x00\x00" + bytes(8))
+    with pytest.raises(InputError, match="bag: its keytrack_ros/msg/TrackedPoseArray is defined otherwise than here"):
+        read_bag(tmp_path / "bag")
+
+
+def test_bag_with_a_damaged_message(tmp_path: Path):
+    with BagWriter(tmp_path / "bag") as bag:
+        bag.write_cdr(POSES_TOPIC, TRACKED_POSES, 0, b"\x00\x01\x00\x00damaged")
+    with pytest.raises(InputError, match=r"bag: a message on /tracker/poses cannot be decoded: "):
+        read_bag(tmp_path / "bag")
+
+
 def test_bag_with_an_announced_topic_but_no_message(tmp_path: Path):
     with BagWriter(tmp_path / "bag") as bag:
         bag.add_topic(POSES_TOPIC, TRACKED_POSES)

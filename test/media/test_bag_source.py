@@ -171,6 +171,24 @@ class TestTopics:
         with pytest.raises(InputError, match=r"no topic with images; it holds /chatter \(std_msgs/msg/String\)"):
             open_source(folder)
 
+    @pytest.mark.parametrize(("storage", "_"), STORAGES)
+    @pytest.mark.parametrize("definition", ["", "int32 a\n", "nowhere_msgs/Inner inner\n", "no definition at all"])
+    def test_messages_that_nobody_knows_do_not_matter(
+        self, tmp_path: Path, storage: StoragePlugin, _: str, definition: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Their definitions may be missing, refer to others that are, contradict their hash, or be none."""
+        with Writer(tmp_path / "bag", version=9, storage_plugin=storage) as writer:
+            wrong = "RIHS01_" + "0" * 64
+            other = writer.add_connection("/thing", "custom_msgs/msg/Thing", msgdef=definition, rihs01=wrong)
+            writer.write(other, BASE_NS, b"\x00\x01\x00\x00nobody knows")
+            camera_topic = writer.add_connection("/camera", IMAGE, typestore=typestore())
+            data = typestore().serialize_cdr(image_message(noise(1), BASE_NS), IMAGE)
+            writer.write(camera_topic, BASE_NS, data)
+        with caplog.at_level(logging.WARNING), open_source(tmp_path / "bag") as source:
+            (frame,) = source
+        np.testing.assert_array_equal(frame.image_bgr, noise(1))
+        assert caplog.text == ""
+
     def test_a_header_without_stamp_gets_the_time_of_recording(self, tmp_path: Path) -> None:
         folder = write_bag(tmp_path / "bag", [("/camera", BASE_NS + 5, image_message(noise(1), 0))])
         with open_source(folder) as source:
