@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keytrack_ros import skeleton
-from keytrack_ros.evaluation.frames import strictly_inside
+from keytrack_ros.evaluation.evaluate import combined, score_sequence
+from keytrack_ros.evaluation.frames import SequencePair, strictly_inside
 from keytrack_ros.evaluation.protocol import CLEAN, OFFICIAL
 from keytrack_ros.evaluation.scores import Scores
 from keytrack_ros.evaluation.sequence import LabelledSequence
@@ -82,6 +83,23 @@ def test_names_of_tracks_do_not_matter(seed: int, apart: float, protocol):
     prediction = random_prediction(seed, truth)
     renamed = score(with_other_ids(truth, seed + 2), with_other_ids(prediction, seed + 3), protocol)
     assert plain(renamed) == numbers(score(truth, prediction, protocol))
+
+
+@quick
+@given(seeds, st.sampled_from([CLEAN, OFFICIAL]))
+def test_ids_that_two_sequences_share_or_exchange_do_not_matter(seed: int, protocol):
+    truths = [random_truth(seed + k) for k in range(2)]
+    pairs = [(truth, random_prediction(seed + k, truth)) for k, truth in enumerate(truths)]
+    exchanged = []
+    for k, (truth, prediction) in enumerate(pairs):
+        # Both sequences draw their names from one pool: some are common to both, some change sides.
+        ids = np.random.default_rng(seed).permutation(1000)[500 * k : 500 * k + 500]
+        exchanged.append(tuple(replace(side, track_ids=ids[side.track_ids % 500]) for side in (truth, prediction)))
+    before, after = (
+        combined([score_sequence(SequencePair(*pair), protocol) for pair in both], protocol)
+        for both in (pairs, exchanged)
+    )
+    assert plain(after) == numbers(before)
 
 
 @quick
