@@ -26,6 +26,7 @@ from keytrack_ros.evaluation.gallery import LARGEST, Picture, gallery
 from keytrack_ros.evaluation.protocol import CONFIDENCES, Protocol
 from keytrack_ros.evaluation.recording import on_recording, places_by_number
 from keytrack_ros.evaluation.report import write_report
+from keytrack_ros.evaluation.report_plots import require_matplotlib
 from keytrack_ros.evaluation.scores import Scores
 from keytrack_ros.pipeline import PipelineOptions
 
@@ -77,6 +78,8 @@ def run_replay(request: ReplayRequest) -> int:
     """
     if request.report is not None and request.truth is None:
         raise OptionError("--report: there is nothing to report without annotations; add --gt")
+    if request.report is not None:
+        require_matplotlib()
     jobs = _jobs(request)
     workers = min(len(jobs), request.workers or os.cpu_count() or 1)
     outcomes = [_replay(jobs[0], progress=True)] if len(jobs) == 1 else _in_processes(jobs, workers)

@@ -87,6 +87,10 @@ def evaluate(
         raise OptionError("--images: the pictures are part of the report; add --report")
     if all_frames:
         protocol = protocol.with_frames("all")
+    if report is not None:
+        from keytrack_ros.evaluation.report_plots import require_matplotlib
+
+        require_matplotlib()
     thresholds = CONFIDENCES if report is not None else ()
     with shown_warnings():
         files = [(truth, prediction)]

@@ -52,7 +52,7 @@ def write_report(
         gallery: pictures of ID switches; None if no images were given.
         title: what was scored, such as the names of both folders.
 
-    Raises OutputError if it cannot be written, or Matplotlib is missing.
+    Raises OutputError if it cannot be written.
     """
     sections = [
         _section("All sequences", _joint_table(scores) + joint_bars(scores)),

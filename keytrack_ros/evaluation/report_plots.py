@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -68,14 +69,18 @@ def switch_lines(parts: Sequence[SequenceParts]) -> str:
     return _svg(figure, "ID switches over time")
 
 
-def _figure(height: float) -> tuple[Any, Any]:
-    """A figure 9 inches wide and its axes. Raises OutputError without Matplotlib."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
+def require_matplotlib() -> None:
+    """To be called before the work whose result a report is to show. Raises OutputError if Matplotlib is missing."""
+    if find_spec("matplotlib") is None:
         raise OutputError(
-            "--report: Matplotlib, which draws the figures, is not installed: pip install matplotlib"
-        ) from None
+            "--report: Matplotlib, which draws the figures, is not installed: pip install 'matplotlib>=3.8'"
+        )
+
+
+def _figure(height: float) -> tuple[Any, Any]:
+    """A figure 9 inches wide and its axes."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(9, height), layout="constrained")
     axes = figure.subplots()
     axes.grid(alpha=0.3)

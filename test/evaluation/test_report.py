@@ -164,3 +164,10 @@ def test_images_without_a_report(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["evaluate", "a.json", "b.json", "--images", str(tmp_path)])
     assert result.exit_code == 1
     assert "add --report" in result.output
+
+
+def test_without_matplotlib_it_is_said_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keytrack_ros.evaluation.report_plots.find_spec", lambda _: None)
+    result = CliRunner().invoke(app, ["evaluate", "gone", "gone", "--report", str(tmp_path / "out.html")])
+    assert result.exit_code == 1
+    assert "pip install 'matplotlib" in result.output
