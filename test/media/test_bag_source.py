@@ -10,7 +10,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from rosbags.rosbag1 import Writer as Rosbag1Writer
 from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
 
 from keytrack_ros.errors import InputError
 from keytrack_ros.media.messages import typestore
@@ -138,6 +140,29 @@ class TestWholeAndBroken:
         assert [file.name for file in folder.iterdir()] == [f"bag{suffix}"]
         with open_source(folder) as source:
             assert len(list(source)) == 3
+
+
+def test_bags_of_ros_1(tmp_path: Path) -> None:
+    store = get_typestore(Stores.ROS1_NOETIC)
+    types = store.types
+    with Rosbag1Writer(tmp_path / "one.bag") as writer:
+        connection = writer.add_connection("/camera", IMAGE, typestore=store)
+        for recorded, taken in enumerate((2, 0, 1)):
+            stamp = types["builtin_interfaces/msg/Time"](sec=100 + taken, nanosec=5)
+            message = types[IMAGE](
+                header=types["std_msgs/msg/Header"](seq=recorded, stamp=stamp, frame_id="camera"),
+                height=120,
+                width=160,
+                encoding="bgr8",
+                is_bigendian=0,
+                step=480,
+                data=noise(taken).ravel(),
+            )
+            writer.write(connection, BASE_NS + recorded, store.serialize_ros1(message, IMAGE))
+    with open_source(tmp_path / "one.bag", in_stamp_order=True) as source:
+        frames = list(source)
+    assert [f.stamp_ns for f in frames] == [(100 + k) * 10**9 + 5 for k in range(3)]
+    np.testing.assert_array_equal(frames[2].image_bgr, noise(2))
 
 
 @pytest.mark.parametrize("suffix", [".mcap", ".db3", ".bag"])
