@@ -98,7 +98,11 @@ setup(
     packages=["keytrack_ros"],
     data_files=[("share/keytrack_ros", ["package.xml"])],
     install_requires=requirements("run.txt"),
-    extras_require={"train": [r for r in requirements("dev.txt") if r.startswith(("torch", "onnx", "matplotlib"))]},
+    extras_require={
+        "gpu": requirements("gpu.txt"),
+        "train": [r for r in requirements("dev.txt") if r.startswith(("torch", "onnx", "matplotlib"))],
+        "eval": [r for r in requirements("dev.txt") if r.startswith("matplotlib")],
+    },
     entry_points={"console_scripts": ["keytrack = keytrack_ros.cli:main"]},
     cmdclass={"build_py": BuildWithCMake, "install_data": InstallStaged},
     distclass=BinaryDistribution,

@@ -39,7 +39,7 @@ class Detector:
         self.options = options or DetectorOptions()
         inference = inference or InferenceOptions()
         self.card = find_model(DetectorCard, self.options.model, inference.folders)
-        self._session = open_image_network(self.card, inference.threads)
+        self._session = open_image_network(self.card, inference)
         self._corners, self._strides = yolox.cell_grid(self.card.input.size, self.card.strides)
 
     def detect(self, image_bgr: ImageArray) -> tuple[FloatArray, FloatArray]:

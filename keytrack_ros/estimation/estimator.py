@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,8 +15,12 @@ from keytrack_ros.inference.cards import PoseCard
 from keytrack_ros.inference.images import network_input, open_image_network
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.inference.registry import AUTO, find_model
+from keytrack_ros.inference.torch_session import TorchLoader
 from keytrack_ros.options import Options, option
 from keytrack_ros.poses import FloatArray, ImageArray, Poses
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Estimator:
         self.options = options or EstimatorOptions()
         inference = inference or InferenceOptions()
         self.card = find_model(PoseCard, self.options.model, inference.folders)
-        self._session = open_image_network(self.card, inference.threads)
+        self._session = open_image_network(self.card, inference, self.options.batch_size, _torch_network(self.card))
         self._fixed_batch = self._session.input_shapes[self.card.input.name][0]
         channels = np.array(skeleton.channels_of(self.card.joints))
         self._present = np.flatnonzero(channels >= 0)  # keypoints that the network knows
@@ -117,6 +122,20 @@ def derive_head_points(keypoints: FloatArray, scores: FloatArray) -> None:
     for name, factor in (("head_bottom", 0.28), ("head_top", 1.47)):
         keypoints[:, skeleton.INDEX[name]] = middle + factor * (keypoints[:, nose] - middle)
         scores[:, skeleton.INDEX[name]] = weakest
+
+
+def _torch_network(card: PoseCard) -> TorchLoader | None:
+    """Loads the HRNet that the card's ONNX file was made from, if the checkpoint lies beside it."""
+    checkpoint = card.path.parent / card.weights
+    if not card.weights or not checkpoint.is_file():
+        return None
+
+    def load() -> nn.Module:
+        from keytrack_ros.estimation.checkpoints import load_hrnet
+
+        return load_hrnet(checkpoint).network
+
+    return load
 
 
 def _mirrored_channels(joints: tuple[str, ...]) -> list[int]:

@@ -8,17 +8,31 @@ import numpy as np
 
 from keytrack_ros.errors import ModelError
 from keytrack_ros.inference.cards import DetectorCard, ImageInput, PoseCard
-from keytrack_ros.inference.session import OnnxSession, Session
+from keytrack_ros.inference.opening import open_session
+from keytrack_ros.inference.options import InferenceOptions
+from keytrack_ros.inference.session import Session
+from keytrack_ros.inference.torch_session import TorchLoader, TorchNetwork
 from keytrack_ros.poses import FloatArray, ImageArray
 
 
-def open_image_network(card: DetectorCard | PoseCard, threads: int) -> Session:
-    """The card's network, loaded.
+def open_image_network(
+    card: DetectorCard | PoseCard, options: InferenceOptions, most: int = 1, torch_network: TorchLoader | None = None
+) -> Session:
+    """The card's network, on the backend that the options allow; see `open_session`.
+
+    Args:
+        card: of the network.
+        options: how it runs.
+        most: images in one call.
+        torch_network: loads the network in torch, for the backend of that name.
 
     Raises ModelError if it cannot be loaded or has other inputs than the one that the card names.
     """
-    session = OnnxSession(card.path, threads)
     width, height = card.input.size
+    in_torch = None
+    if torch_network is not None:
+        in_torch = TorchNetwork(torch_network, card.input.name, (3, height, width), card.output)
+    session = open_session(card.path, options, most, in_torch)
     shape = session.input_shapes.get(card.input.name, ())
     if (
         len(session.input_shapes) != 1

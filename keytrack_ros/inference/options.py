@@ -8,6 +8,10 @@ from pathlib import Path
 
 from keytrack_ros.options import Options, option
 
+DEVICES = ("auto", "cpu", "cuda")
+BACKENDS = ("auto", "onnxruntime", "tensorrt", "torch")
+PRECISIONS = ("fp16", "fp32", "int8")
+
 
 @dataclass(frozen=True)
 class InferenceOptions(Options):
@@ -16,6 +20,31 @@ class InferenceOptions(Options):
     models: str = option(
         "",
         "folders with networks, separated by ':', searched before $KEYTRACK_MODELS, the user's cache and the package",
+        live=False,
+    )
+    device: str = option(
+        "auto",
+        "where networks run; auto = on the NVIDIA GPU if something installed can use it, otherwise on the CPU",
+        choices=DEVICES,
+        live=False,
+    )
+    backend: str = option(
+        "auto",
+        "what runs networks; where it cannot, the next one takes over with a warning; auto = tensorrt, onnxruntime, "
+        "torch, in this order",
+        choices=BACKENDS,
+        live=False,
+    )
+    precision: str = option(
+        "fp16",
+        "of networks on the GPU with TensorRT or torch; int8 is TensorRT's alone, and its engines are made by "
+        "`keytrack build-engines` alone",
+        choices=PRECISIONS,
+        live=False,
+    )
+    allow_engine_build: bool = option(
+        False,
+        "build TensorRT engines that are missing, which takes minutes; until then the next backend runs",
         live=False,
     )
     threads: int = option(

@@ -1,9 +1,12 @@
-"""`Session`: one small interface behind which a network runs."""
+"""`Session`: one small interface behind which a network runs, and ONNX Runtime behind it."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,7 +16,19 @@ import onnxruntime as ort
 
 from keytrack_ros.errors import ModelError
 
+logger = logging.getLogger(__name__)
+
 Array = npt.NDArray[Any]
+
+_NO_MEMORY = ("out of memory", "failed to allocate memory", "alloc_failed", "cudaerrormemoryallocation")
+
+
+class BackendError(ModelError):
+    """This backend cannot run the network on this machine; another one may."""
+
+
+class DeviceMemoryError(ModelError):
+    """The device has not the memory for this call; one with fewer rows may succeed."""
 
 
 class Session(Protocol):
@@ -24,8 +39,18 @@ class Session(Protocol):
         """Shape of each input by name; None for an axis of free length."""
         ...
 
+    @property
+    def output_names(self) -> Sequence[str]:
+        """Names of the outputs."""
+        ...
+
+    @property
+    def runs_on(self) -> str:
+        """What runs the network and where, for people."""
+        ...
+
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """All outputs by name. Raises ModelError if the inputs do not fit."""
+        """All outputs by name. Raises ModelError if the inputs do not fit, or if they are too many for the device."""
         ...
 
     def close(self) -> None:
@@ -34,29 +59,47 @@ class Session(Protocol):
 
 
 class OnnxSession:
-    """ONNX Runtime on the CPU.
+    """ONNX Runtime, on the CPU or with its CUDA or TensorRT provider.
 
     Args:
         path: an .onnx file.
         threads: how many cores one call may use; 0 = all.
+        provider: name of ONNX Runtime's execution provider.
+        provider_options: its options; see ONNX Runtime's documentation.
 
     Raises:
+        BackendError: the provider is not installed or cannot start; the CPU's always can.
         ModelError: the file cannot be read as a network.
     """
 
-    def __init__(self, path: Path, threads: int = 0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        threads: int = 0,
+        provider: str = "CPUExecutionProvider",
+        provider_options: Mapping[str, str] | None = None,
+    ) -> None:
+        self._path = path
+        self._provider = provider
+        self._threads = threads or os.cpu_count() or 1
+        if provider not in ort.get_available_providers():
+            raise BackendError(f"the installed onnxruntime has no {provider}; onnxruntime-gpu has")
+        if provider != "CPUExecutionProvider":
+            _load_cuda_libraries()
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or os.cpu_count() or 1
+        options.intra_op_num_threads = self._threads
         # Waiting threads sleep: detector, estimator and matcher take turns, and a robot has other work to do.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
-        self._path = path
         try:
             self._session: ort.InferenceSession | None = ort.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
+                str(path), options, providers=[(provider, dict(provider_options or {}))]
             )
         except Exception as error:  # ONNX Runtime's own exception types are not public
             raise ModelError(f"{path}: not a network that ONNX Runtime can load: {_line(error)}") from None
+        # Where a provider's libraries do not fit (CUDA version, cuDNN), ONNX Runtime takes the CPU without an error.
+        if provider not in self._session.get_providers():
+            raise BackendError(f"{provider} cannot start; CUDA and cuDNN must be those that onnxruntime names")
         self._input_shapes: dict[str, tuple[int | None, ...]] = {
             item.name: tuple(d if isinstance(d, int) else None for d in item.shape)
             for item in self._session.get_inputs()
@@ -72,17 +115,35 @@ class OnnxSession:
         """Names of the outputs, in the graph's order."""
         return self._outputs
 
+    @property
+    def runs_on(self) -> str:
+        device = self._provider.removesuffix("ExecutionProvider")
+        cores = f", {self._threads} thread{'s' * (self._threads > 1)}" if device == "CPU" else ""
+        return f"ONNX Runtime {ort.__version__} ({device}{cores})"
+
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         if self._session is None:
             raise ModelError(f"{self._path}: the session is closed")
         try:
             values = self._session.run(None, {name: np.ascontiguousarray(array) for name, array in inputs.items()})
         except Exception as error:  # as above
-            raise ModelError(f"{self._path}: {_line(error)}") from None
+            line = _line(error)
+            kind = DeviceMemoryError if any(text in line.lower() for text in _NO_MEMORY) else ModelError
+            raise kind(f"{self._path}: {line}") from None
         return dict(zip(self._outputs, values, strict=True))
 
     def close(self) -> None:
         self._session = None
+
+
+def _load_cuda_libraries() -> None:
+    """Loads CUDA and cuDNN from NVIDIA's wheels, which the dynamic loader does not search."""
+    if hasattr(ort, "preload_dlls"):  # from 1.21
+        said = io.StringIO()  # it prints
+        with contextlib.redirect_stdout(said):
+            ort.preload_dlls()
+        if said.getvalue():
+            logger.debug("onnxruntime: %s", " ".join(said.getvalue().split()))
 
 
 def _line(error: Exception) -> str:

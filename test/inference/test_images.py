@@ -11,6 +11,7 @@ from keytrack_ros.errors import ModelError
 from keytrack_ros.estimation import Estimator, EstimatorOptions
 from keytrack_ros.inference.cards import ImageInput, PoseCard
 from keytrack_ros.inference.images import open_image_network
+from keytrack_ros.inference.options import InferenceOptions
 from test import toy
 
 
@@ -35,7 +36,7 @@ def network(folder: Path, shape: list[int | str], name: str = "crops", extra: bo
 
 @pytest.mark.parametrize("shape", [["n", 3, 64, 48], [4, 3, 64, 48], ["n", 3, "h", "w"]])
 def test_free_and_fixed_axes_that_fit(tmp_path: Path, shape: list[int | str]) -> None:
-    session = open_image_network(network(tmp_path, shape), threads=1)
+    session = open_image_network(network(tmp_path, shape), InferenceOptions(threads=1))
     crops = np.zeros((4, 3, 64, 48), np.float32)
     assert session.run({"crops": crops})["maps"].shape == (4, 3, 64, 48)
 
@@ -56,7 +57,7 @@ def test_unexpected_inputs_are_named_with_what_was_expected(tmp_path: Path, unex
     with pytest.raises(
         ModelError, match=r"net\.onnx: inputs are \{.*\}, but the model file of net names 'crops' with \[N, 3, 64, 48\]"
     ):
-        open_image_network(card, threads=1)
+        open_image_network(card, InferenceOptions(threads=1))
 
 
 def test_a_pose_network_with_another_size_than_its_model_file_says(tmp_path: Path) -> None:

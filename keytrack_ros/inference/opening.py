@@ -1,0 +1,142 @@
+"""Which backend runs a network: chosen from the options and from what the machine can do, and said in the log."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from keytrack_ros.errors import ModelError
+from keytrack_ros.inference.gpu import require_driver
+from keytrack_ros.inference.options import InferenceOptions
+from keytrack_ros.inference.session import BackendError, DeviceMemoryError, OnnxSession, Session
+from keytrack_ros.inference.split import SplitSession
+from keytrack_ros.inference.torch_session import TorchNetwork, TorchSession
+from keytrack_ros.inference.upgrade import UpgradingSession
+
+logger = logging.getLogger(__name__)
+
+_ORDER = (
+    ("tensorrt", "cuda"),
+    ("onnxruntime", "cuda"),
+    ("torch", "cuda"),
+    ("onnxruntime", "cpu"),
+    ("torch", "cpu"),
+)
+"""Best first. torch on the CPU, slower than ONNX Runtime there, only serves who asks for it."""
+
+_NAMES = {"tensorrt": "TensorRT", "onnxruntime": "ONNX Runtime", "torch": "torch"}
+
+
+def open_session(
+    path: Path, options: InferenceOptions, most: int = 1, torch_network: TorchNetwork | None = None
+) -> Session:
+    """The network on the best backend that the options allow and the machine has. One line in the log says which.
+
+    A `device` that is named is kept to; a `backend` that is named is tried first, and if it cannot run the network the
+    next one does, with a warning.
+
+    Args:
+        path: an .onnx file.
+        options: device, backend and what belongs to them.
+        most: rows (images, people, pairs) in one call; more are run in pieces where the backend needs a limit.
+        torch_network: for the backend torch; without it that backend is passed over.
+
+    Raises:
+        ModelError: the file is no network, or `device` is cuda and nothing can run it there.
+    """
+    opening = _Opening(path, options, most, torch_network)
+    candidates = _candidates(options)
+    refusals: list[str] = []
+    if any(device == "cuda" for _, device in candidates):
+        try:
+            require_driver()
+        except BackendError as error:
+            refusals.append(str(error))
+            candidates = [(backend, device) for backend, device in candidates if device != "cuda"]
+    here = not refusals  # a GPU that lies idle is worth a warning
+    for backend, device in candidates:
+        try:
+            session = opening.open(backend, device)
+        except (BackendError, DeviceMemoryError) as error:
+            refusals.append(f"{_NAMES[backend]}: {error}")
+            continue
+        wanted = options.backend in ("auto", backend) and not (here and refusals)
+        logger.log(
+            logging.INFO if wanted else logging.WARNING,
+            "%s runs on %s%s",
+            path.name,
+            session.runs_on,
+            f"; {'; '.join(refusals)}" if refusals else "",
+        )
+        return UpgradingSession(session, opening.better, path.name) if opening.better else session
+    raise BackendError(
+        f"{path}: nothing can run it with inference.device = {options.device}: {'; '.join(refusals)}; "
+        "set inference.device to auto or cpu"
+    )
+
+
+def _candidates(options: InferenceOptions) -> list[tuple[str, str]]:
+    """(backend, device) that the options allow, the wanted backend first."""
+    allowed = [
+        (backend, device)
+        for backend, device in _ORDER
+        if options.device in ("auto", device) and ((backend, device) != ("torch", "cpu") or options.backend == "torch")
+    ]
+    return sorted(allowed, key=lambda candidate: candidate[0] != options.backend)
+
+
+class _Opening:
+    """Opens one network on one backend after another.
+
+    Attributes:
+        better: makes a session that is to take over once it is there, if there will be one.
+    """
+
+    def __init__(self, path: Path, options: InferenceOptions, most: int, torch_network: TorchNetwork | None) -> None:
+        self._path = path
+        self._options = options
+        self._most = most
+        self._torch_network = torch_network
+        self.better: Callable[[threading.Event], Session] | None = None
+
+    def open(self, backend: str, device: str) -> Session:
+        """Raises BackendError or DeviceMemoryError if this backend cannot, ModelError if none can."""
+        if backend == "tensorrt":
+            return self._tensorrt()
+        if backend == "torch":
+            return self._torch(device)
+        if device == "cuda":
+            return SplitSession(OnnxSession(self._path, self._options.threads, "CUDAExecutionProvider"))
+        return OnnxSession(self._path, self._options.threads)
+
+    def _tensorrt(self) -> Session:
+        from keytrack_ros.inference.tensorrt.build import build_engine
+        from keytrack_ros.inference.tensorrt.cache import MissingEngineError, read_engine
+        from keytrack_ros.inference.tensorrt.execution import open_engine
+        from keytrack_ros.inference.tensorrt.plan import plan_engine
+
+        plan = plan_engine(self._path, self._options.precision, self._most)
+        try:
+            return open_engine(plan, read_engine(plan))
+        except DeviceMemoryError:
+            raise
+        except BackendError as error:
+            if not self._options.allow_engine_build or plan.precision == "int8":
+                raise
+            # One that is there and whole, but that TensorRT refuses, would be found again.
+            anew = not isinstance(error, MissingEngineError)
+            self.better = lambda stop: open_engine(plan, build_engine(plan, stop=stop, anew=anew).engine)
+            raise BackendError(f"{error}; it is built now") from None
+
+    def _torch(self, device: str) -> Session:
+        if self._torch_network is None:
+            raise BackendError("its torch weights are not beside it")
+        try:
+            session = TorchSession(self._torch_network, device, half=self._options.precision == "fp16")
+        except (BackendError, DeviceMemoryError):
+            raise
+        except ModelError as error:  # the ONNX file may be good where the weights beside it are not
+            raise BackendError(str(error)) from None
+        return SplitSession(session) if device == "cuda" else session

@@ -1,0 +1,166 @@
+"""Which backend is chosen, what is said of it, and what happens where it cannot be had."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torch import nn
+
+from keytrack_ros.errors import ModelError
+from keytrack_ros.inference import gpu
+from keytrack_ros.inference.opening import open_session
+from keytrack_ros.inference.options import InferenceOptions
+from keytrack_ros.inference.tensorrt.build import build_engine
+from keytrack_ros.inference.tensorrt.plan import plan_engine
+from keytrack_ros.inference.torch_session import TorchNetwork
+from keytrack_ros.inference.upgrade import UpgradingSession
+from test.inference import stand_in_cuda, stand_in_tensorrt
+from test.toy import ESTIMATOR
+
+CROPS = {"crops": np.full((3, 3, 64, 48), 100, np.float32)}
+
+
+@pytest.fixture
+def network(toy_networks: Path, caplog: pytest.LogCaptureFixture) -> Path:
+    caplog.set_level(logging.INFO, "keytrack_ros")
+    return toy_networks / f"{ESTIMATOR}.onnx"
+
+
+@pytest.fixture
+def no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "DRIVER", "libno_such_driver.so.1")
+
+
+def said(caplog: pytest.LogCaptureFixture) -> tuple[str, str]:
+    """Level and text of the one line about the choice."""
+    (record,) = (record for record in caplog.records if " runs on " in record.message)
+    return record.levelname, record.message
+
+
+@pytest.mark.usefixtures("no_driver")
+def test_without_a_gpu_the_cpu_is_taken_and_the_reason_said(network, caplog):
+    session = open_session(network, InferenceOptions(threads=1))
+    assert session.runs_on.startswith("ONNX Runtime ")
+    level, text = said(caplog)
+    assert level == "INFO"
+    assert text.startswith("toy_pose.onnx runs on ONNX Runtime ")
+    assert text.endswith("(CPU, 1 thread); there is no NVIDIA driver (libno_such_driver.so.1)")
+
+
+@pytest.mark.usefixtures("no_driver")
+def test_a_device_that_is_named_is_kept_to(network):
+    with pytest.raises(ModelError, match=r"inference\.device = cuda: there is no NVIDIA driver .* to auto or cpu"):
+        open_session(network, InferenceOptions(device="cuda"))
+
+
+def test_the_cpu_when_it_is_named_asks_no_gpu(network, caplog, monkeypatch):
+    monkeypatch.setattr(gpu, "DRIVER", None)
+    session = open_session(network, InferenceOptions(device="cpu", threads=2))
+    assert said(caplog) == ("INFO", f"toy_pose.onnx runs on {session.runs_on}")
+
+
+def test_an_engine_that_is_there_is_taken(gpu_machine, network, caplog):
+    build_engine(plan_engine(network, "fp32", 4))
+    session = open_session(network, InferenceOptions(precision="fp32"), most=4)
+    assert said(caplog) == ("INFO", "toy_pose.onnx runs on TensorRT 11.4.0.106 (CUDA, fp32)")
+    reference = open_session(network, InferenceOptions(device="cpu", threads=1))
+    np.testing.assert_allclose(session.run(CROPS)["heatmaps"], reference.run(CROPS)["heatmaps"], atol=1e-6)
+    session.close()
+    assert gpu_machine.is_dir()
+
+
+@pytest.mark.usefixtures("gpu_machine")
+def test_without_an_engine_the_next_backend_runs_and_the_way_to_one_is_said(network, caplog):
+    session = open_session(network, InferenceOptions(backend="tensorrt", threads=1))
+    level, text = said(caplog)
+    assert level == "WARNING"
+    assert session.runs_on.startswith("ONNX Runtime")
+    assert "TensorRT: there is no fp16 engine of toy_pose.onnx for this GPU" in text
+    assert "`keytrack build-engines` makes it" in text
+    assert "the installed onnxruntime has no CUDAExecutionProvider" in text
+    assert stand_in_tensorrt.built == []
+
+
+@pytest.mark.usefixtures("gpu_machine")
+def test_when_it_may_be_built_the_next_backend_runs_until_it_is(network, caplog):
+    session = open_session(network, InferenceOptions(precision="fp32", allow_engine_build=True, threads=1), most=2)
+    assert "; it is built now" in said(caplog)[1]
+    assert isinstance(session, UpgradingSession)
+    before = session.run(CROPS)["heatmaps"]
+    session._thread.join(30)
+    np.testing.assert_allclose(session.run(CROPS)["heatmaps"], before, atol=1e-6)
+    assert session.runs_on == "TensorRT 11.4.0.106 (CUDA, fp32)"
+    assert caplog.messages[-1] == "toy_pose.onnx runs on TensorRT 11.4.0.106 (CUDA, fp32) from now on"
+    session.close()
+
+
+@pytest.mark.usefixtures("gpu_machine")
+def test_an_engine_that_tensorrt_refuses_is_built_anew_when_it_may_be(network, caplog, monkeypatch):
+    build_engine(plan_engine(network, "fp32", 1))
+    monkeypatch.setattr(stand_in_tensorrt, "refuse_to_load", "serialised with another driver")
+    options = InferenceOptions(precision="fp32", threads=1)
+    assert open_session(network, options).runs_on.startswith("ONNX Runtime")
+    assert "cannot load its engine: serialised with another driver" in said(caplog)[1]
+    session = open_session(network, InferenceOptions(precision="fp32", threads=1, allow_engine_build=True))
+    monkeypatch.setattr(stand_in_tensorrt, "refuse_to_load", "")
+    session._thread.join(30)  # type: ignore[attr-defined]
+    assert len(stand_in_tensorrt.built) == 2
+    session.close()
+
+
+@pytest.mark.usefixtures("gpu_machine")
+def test_a_gpu_without_memory_leaves_the_work_to_the_next_backend(network, caplog, monkeypatch):
+    build_engine(plan_engine(network, "fp32", 4))
+    monkeypatch.setattr(stand_in_cuda, "limit", 1000)
+    session = open_session(network, InferenceOptions(precision="fp32", threads=1), most=4)
+    assert session.runs_on.startswith("ONNX Runtime")
+    assert said(caplog)[0] == "WARNING"
+    assert "TensorRT: cudaMalloc: cudaErrorMemoryAllocation" in said(caplog)[1]
+
+
+@pytest.mark.parametrize("missing", ["tensorrt", "cuda.bindings.runtime"])
+@pytest.mark.usefixtures("gpu_machine")
+def test_what_is_not_installed_is_named(network, caplog, monkeypatch, missing):
+    monkeypatch.setitem(sys.modules, missing, None)
+    open_session(network, InferenceOptions(threads=1))
+    level, text = said(caplog)
+    assert level == "WARNING"  # there is a GPU, and it lies idle
+    assert "pip install 'keytrack_ros[gpu]'" in text
+
+
+@pytest.mark.usefixtures("no_driver")
+def test_a_file_that_is_no_network_is_an_error_and_no_reason_to_try_the_next(tmp_path):
+    (tmp_path / "broken.onnx").write_bytes(b"not a network")
+    with pytest.raises(ModelError, match=r"broken\.onnx: not a network"):
+        open_session(tmp_path / "broken.onnx", InferenceOptions())
+
+
+@pytest.mark.usefixtures("no_driver")
+def test_torch_runs_only_where_it_is_asked_for_and_has_weights(network, caplog):
+    class Weights(nn.Module):
+        def forward(self, images):
+            return images.mean((1, 2, 3), keepdim=True)
+
+    in_torch = TorchNetwork(Weights, "crops", (3, 64, 48), "heatmaps")
+    assert "ONNX Runtime" in open_session(network, InferenceOptions(), 1, in_torch).runs_on
+    session = open_session(network, InferenceOptions(backend="torch"), 1, in_torch)
+    assert session.runs_on.startswith("torch ")
+    assert session.run(CROPS)["heatmaps"].ravel().tolist() == [100, 100, 100]
+    caplog.clear()
+    assert "ONNX Runtime" in open_session(network, InferenceOptions(backend="torch")).runs_on
+    assert said(caplog)[0] == "WARNING"
+    assert "torch: its torch weights are not beside it" in said(caplog)[1]
+
+
+@pytest.mark.usefixtures("no_driver")
+def test_weights_that_do_not_fit_leave_the_work_to_the_next_backend(network, caplog):
+    def load() -> nn.Module:
+        raise ModelError("pose.pt: not an HRNet")
+
+    session = open_session(network, InferenceOptions(backend="torch"), 1, TorchNetwork(load, "x", (3, 4, 4), "y"))
+    assert "ONNX Runtime" in session.runs_on
+    assert "torch: pose.pt: not an HRNet" in said(caplog)[1]
