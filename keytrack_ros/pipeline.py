@@ -94,6 +94,11 @@ class Pipeline:
         self._tracker.reset()
         self._previous = None
 
+    def close(self) -> None:
+        """Frees the networks, and ends what may still be building engines for them; nothing is processed afterwards."""
+        self._detector.close()
+        self._estimator.close()
+
     def process(self, image_bgr: ImageArray, stamp: float) -> Poses:
         """Tracks the people of the next frame.
 

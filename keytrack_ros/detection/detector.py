@@ -72,6 +72,10 @@ class Detector:
         kept = found[self._suppress(boxes[found], scores[found])]
         return boxes[kept].astype(np.float32), scores[kept].astype(np.float32)
 
+    def close(self) -> None:
+        """Frees the network; the detector is not used afterwards."""
+        self._session.close()
+
     def _suppress(self, boxes: FloatArray, scores: FloatArray) -> list[int]:
         """Indices of the boxes that stay, best first (greedy non-maximum suppression)."""
         if len(boxes) == 0:

@@ -78,6 +78,10 @@ class Estimator:
             derive_head_points(keypoints, scores)
         return Poses(keypoints, scores, boxes)
 
+    def close(self) -> None:
+        """Frees the network; the estimator is not used afterwards."""
+        self._session.close()
+
     def _run(self, image_bgr: ImageArray, boxes: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Keypoints that the network knows, [n, K, 2] in image pixels, and their scores [n, K]."""
         size = self.card.input.size

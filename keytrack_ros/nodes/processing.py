@@ -67,9 +67,10 @@ class FrameProcessor:
         self._reset_wanted.set()
 
     def close(self) -> None:
-        """Takes the publishers away. `process` is not called afterwards."""
+        """Takes the publishers away and frees the networks. `process` is not called afterwards."""
         for publisher in (self._poses, self._debug_image, self._markers, self._skeleton):
             self._node.destroy_publisher(publisher)
+        self._pipeline.close()
 
     def process(self, message: Image | CompressedImage) -> None:
         """Tracks the people of one image and publishes them; whatever goes wrong is counted and said."""

@@ -87,7 +87,9 @@ def _spin(name: str, make_node: Callable[[Ending], RunnableNode], ending: Ending
         return 1
     assert isinstance(node, Node)
     handler = _ToRosLog(node.get_logger())
-    logging.getLogger("keytrack_ros").addHandler(handler)
+    library = logging.getLogger("keytrack_ros")
+    library.setLevel(logging.INFO)
+    library.addHandler(handler)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
@@ -100,7 +102,7 @@ def _spin(name: str, make_node: Callable[[Ending], RunnableNode], ending: Ending
     finally:
         node.close()
         executor.shutdown()
-        logging.getLogger("keytrack_ros").removeHandler(handler)
+        library.removeHandler(handler)
         node.destroy_node()
 
 
