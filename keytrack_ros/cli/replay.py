@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from keytrack_ros.errors import EvaluationError, KeytrackError, OptionError, Out
 from keytrack_ros.evaluation.evaluate import SequenceParts, combined, score_sequence
 from keytrack_ros.evaluation.files import find_sequences, read_sequence, sequence_name
 from keytrack_ros.evaluation.gallery import LARGEST, Picture, gallery
+from keytrack_ros.evaluation.processes import as_done
 from keytrack_ros.evaluation.protocol import CONFIDENCES, Protocol
 from keytrack_ros.evaluation.recording import on_recording, places_by_number
 from keytrack_ros.evaluation.report import write_report
@@ -174,31 +173,22 @@ def _scored(job: _Job, truth: Path) -> dict[str, Any]:
 
 
 def _in_processes(jobs: Sequence[_Job], workers: int) -> list[_Outcome]:
-    """All outcomes in the order of `jobs`; how many are done is shown as they are."""
+    """All outcomes in the order of `jobs`; how many are done is shown as they are. A signal ends them all."""
     columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TextColumn("bags"), TimeElapsedColumn())
-    outcomes: dict[int, _Outcome] = {}
+    outcomes = [_Outcome() for _ in jobs]
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task("", total=len(jobs))
-        for place, outcome in _as_done(jobs, workers):
+        for done, (place, outcome) in enumerate(as_done(_replay, [(job,) for job in jobs], workers), start=1):
             outcomes[place] = outcome
             bar.advance(task)
-            name = jobs[place].name
             if outcome.error is not None:
                 say_error(outcome.error)
             elif outcome.summary is not None:
                 numbers = f"{outcome.summary['frames']} frames, {outcome.summary['fps']:.1f} fps"
-                console.print(f"{name}: {numbers} ({len(outcomes)} of {len(jobs)})", markup=False)
-    return [outcomes[place] for place in range(len(jobs))]
-
-
-def _as_done(jobs: Sequence[_Job], workers: int) -> Iterator[tuple[int, _Outcome]]:
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        futures = {pool.submit(_replay, job): place for place, job in enumerate(jobs)}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+                console.print(f"{jobs[place].name}: {numbers} ({done} of {len(jobs)})", markup=False)
+            if outcome.stopped is not None:
+                break
+    return outcomes
 
 
 def _scores(request: ReplayRequest, outcomes: Sequence[_Outcome]) -> Scores | None:

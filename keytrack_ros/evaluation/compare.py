@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, fields, replace
 from functools import reduce
-from multiprocessing import get_context
 from operator import add
 from pathlib import Path
 from time import perf_counter
@@ -23,6 +21,7 @@ from keytrack_ros.evaluation.frames import SequencePair
 from keytrack_ros.evaluation.gallery import image_of
 from keytrack_ros.evaluation.identity import IdentityCounts
 from keytrack_ros.evaluation.perturb import perturbed, true_poses
+from keytrack_ros.evaluation.processes import as_done
 from keytrack_ros.evaluation.protocol import Protocol
 from keytrack_ros.evaluation.scores import GROUPS
 from keytrack_ros.evaluation.sequence import LabelledSequence, from_poses
@@ -78,17 +77,7 @@ def compare(
 
     Raises KeytrackError as reading, scoring and the matchers do.
     """
-    if workers <= 1 or len(tasks) == 1:
-        for place, task in enumerate(tasks):
-            yield place, _compared(task, contenders, protocol)
-        return
-    with ProcessPoolExecutor(min(workers, len(tasks)), get_context("spawn")) as pool:
-        jobs = {pool.submit(_compared, task, contenders, protocol): place for place, task in enumerate(tasks)}
-        try:
-            for job in as_completed(jobs):
-                yield jobs[job], job.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    yield from as_done(_compared, [(task, contenders, protocol) for task in tasks], workers)
 
 
 def _compared(task: Task, contenders: Sequence[Contender], protocol: Protocol) -> Results:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import reduce
-from multiprocessing import get_context
 from operator import add
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from keytrack_ros.evaluation.frames import SequencePair
 from keytrack_ros.evaluation.hota import HotaParts, HotaTally, joint_similarity
 from keytrack_ros.evaluation.identity import IdentityCounts, IdentityTally
 from keytrack_ros.evaluation.person import SIMILARITIES, PersonParts, PersonTally
+from keytrack_ros.evaluation.processes import as_done
 from keytrack_ros.evaluation.protocol import CLEAN, Protocol
 from keytrack_ros.evaluation.scores import Scores
 from keytrack_ros.poses import BoolArray, FloatArray
@@ -205,17 +204,7 @@ def score_files(
 
     Raises InputError and EvaluationError as reading and `score_sequence` do.
     """
-    if workers <= 1 or len(pairs) == 1:
-        for place, (truth, prediction) in enumerate(pairs):
-            yield place, _score_files(truth, prediction, protocol, thresholds)
-        return
-    with ProcessPoolExecutor(min(workers, len(pairs)), get_context("spawn")) as pool:
-        jobs = {pool.submit(_score_files, *pair, protocol, thresholds): place for place, pair in enumerate(pairs)}
-        try:
-            for job in as_completed(jobs):
-                yield jobs[job], job.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    yield from as_done(_score_files, [(*pair, protocol, tuple(thresholds)) for pair in pairs], workers)
 
 
 def _score_files(truth: Path, prediction: Path, protocol: Protocol, thresholds: Sequence[float]) -> SequenceParts:

@@ -53,12 +53,15 @@ def test_keypoints_are_found_in_true_boxes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["graph", "cnn"])
 def test_rivals_learn_and_can_be_compared(tmp_path: Path, name: str) -> None:
-    pytest.importorskip("torch")
+    torch = pytest.importorskip("torch")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # such small networks are slower on more
     rivals = script("rivals")
     data = write_tracks(tmp_path / "tracks")
     graph, cnn = (rivals.GraphNetwork, rivals.graph_loss), (rivals.RenderNetwork, rivals.render_loss)
     network, loss = graph if name == "graph" else cnn
     accuracy = rivals.train(network(), loss, data, tmp_path / "weights.pt", steps=2, batch=8, rate=1e-3)
+    torch.set_num_threads(threads)
     assert 0 <= accuracy <= 1
     from keytrack_ros.evaluation.contenders import Run, contender
 
