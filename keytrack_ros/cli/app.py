@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -163,3 +164,39 @@ def replay(
         overwrite=overwrite,
     )
     raise typer.Exit(run_replay(request))
+
+
+class Precision(str, Enum):
+    """Of TensorRT engines."""
+
+    fp16 = "fp16"
+    fp32 = "fp32"
+    int8 = "int8"
+
+
+@app.command("build-engines")
+def build_engines(
+    precision: Annotated[
+        Precision | None, typer.Option(help="By default as the parameters say, which is fp16 unless set.")
+    ] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(metavar="INPUT", help="For int8: folder of images, video or bag to calibrate on (100 frames)."),
+    ] = None,
+    models: ModelFolders = None,
+    params: ParameterFile = None,
+    settings: Settings = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show keys, files and profiles.")] = False,
+    anew: Annotated[bool, typer.Option("--anew", help="Build even what is there.")] = False,
+) -> None:
+    """Build the TensorRT engines of the networks that a tracker with these parameters uses. Takes minutes.
+
+    Engines hold for this GPU and this version of TensorRT; they are kept in ~/.cache/keytrack_ros/engines.
+    """
+    from keytrack_ros.cli.engines import EnginesRequest, run_build_engines
+    from keytrack_ros.cli.settings import pipeline_options, with_shortcuts
+
+    chosen = with_shortcuts(settings, models, False)
+    if precision is not None:
+        chosen.append(f"inference.precision={precision.value}")
+    raise typer.Exit(run_build_engines(EnginesRequest(pipeline_options(params, chosen), images, dry_run, anew)))

@@ -68,6 +68,15 @@ def write_engine(plan: EnginePlan, engine: bytes, about: Mapping[str, Any]) -> N
     write_whole(sidecar(plan.file), (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
+def remove_engine(plan: EnginePlan) -> None:
+    """Takes an engine out of the cache. Raises OutputError if it cannot be."""
+    try:
+        for file in (sidecar(plan.file), plan.file):
+            file.unlink(missing_ok=True)
+    except OSError as error:
+        raise _unwritable(plan.file, error) from None
+
+
 def write_whole(file: Path, content: bytes) -> None:
     """Writes a file whole or not at all. Raises OutputError."""
     try:

@@ -1,0 +1,201 @@
+"""`keytrack build-engines`: the TensorRT engines that a tracker with the same parameters will look for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from signal import Signals
+from time import monotonic
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from keytrack_ros.cli.calibration import Batch, detector_batches, pose_batches, read_images
+from keytrack_ros.cli.console import console, shown_warnings
+from keytrack_ros.cli.track import stop_signals
+from keytrack_ros.errors import ModelError, OptionError
+from keytrack_ros.inference.cards import DetectorCard, PoseCard
+from keytrack_ros.inference.images import network_input
+from keytrack_ros.inference.precision import quantised
+from keytrack_ros.inference.registry import find_model
+from keytrack_ros.inference.session import BackendError, OnnxSession
+from keytrack_ros.inference.tensorrt.build import Progress as Report
+from keytrack_ros.inference.tensorrt.build import build_engine, progress_text
+from keytrack_ros.inference.tensorrt.cache import MissingEngineError, read_engine, remove_engine
+from keytrack_ros.inference.tensorrt.execution import open_engine
+from keytrack_ros.inference.tensorrt.plan import EnginePlan, plan_engine, profiles_of
+from keytrack_ros.pipeline import PipelineOptions
+from keytrack_ros.poses import ImageArray
+
+_PLAIN_EVERY_S = 10.0
+_SUSPICIOUS = 0.05
+"""Difference from ONNX Runtime, as a part of the range, above which an FP16 or FP32 engine is not trusted."""
+
+Card = DetectorCard | PoseCard
+
+
+@dataclass(frozen=True)
+class EnginesRequest:
+    """What to build; see `keytrack build-engines --help`."""
+
+    options: PipelineOptions
+    images: str | None = None
+    dry_run: bool = False
+    anew: bool = False
+
+
+def run_build_engines(request: EnginesRequest) -> int:
+    """Builds, or only shows, the engine of each network; returns the exit code: 0, or 128 + signal.
+
+    Raises:
+        BackendError: no TensorRT, no GPU, or TensorRT cannot build an engine.
+        KeytrackError: networks, images or the folder of engines are not as they must be.
+    """
+    precision = request.options.inference.precision
+    if precision == "int8" and request.images is None and not request.dry_run:
+        raise OptionError("--precision int8 needs --images: a folder, video or bag that looks like the robot's camera")
+    networks = networks_of(request.options)
+    if request.dry_run:
+        for card, most in networks:
+            _show_plan(card, precision, most)
+        return 0
+    with shown_warnings(), stop_signals() as stopped:
+        images = read_images(request.images) if precision == "int8" and request.images else []
+        for card, most in networks:
+            if not _build(request, card, most, images, stopped):
+                return 128 + stopped[0]
+    return 0
+
+
+def networks_of(options: PipelineOptions) -> list[tuple[Card, int]]:
+    """Detector and pose network that a tracker with these options uses, and how many images it gives them at once.
+
+    Raises ModelError if there are none.
+    """
+    folders = options.inference.folders
+    return [
+        (find_model(DetectorCard, options.detector.model, folders), 1),
+        (find_model(PoseCard, options.estimator.model, folders), options.estimator.batch_size),
+    ]
+
+
+def _show_plan(card: Card, precision: str, most: int) -> None:
+    _say(f"[bold]{escape(card.name)}[/] ({card.task}): {escape(str(card.path))}, {precision}")
+    for name, profile in profiles_of(card.path, most).items():
+        shapes = (profile.smallest, profile.best, profile.largest)
+        _say(f"  profile of '{escape(name)}': " + ", ".join("x".join(map(str, shape)) for shape in shapes))
+    try:
+        plan = plan_engine(card.path, precision, most)
+    except BackendError as error:
+        _say(f"  [yellow]no key on this machine[/]: {escape(str(error))}")
+        return
+    _say(f"  key: {plan.key}")
+    _say(f"  file: {escape(str(plan.file))}{' (there)' if plan.file.is_file() else ''}")
+
+
+def _build(
+    request: EnginesRequest, card: Card, most: int, images: Sequence[ImageArray], stopped: Sequence[Signals]
+) -> bool:
+    """Builds one engine unless it is there, and compares it; False if a signal stopped it."""
+    plan = plan_engine(card.path, request.options.inference.precision, most)
+    if not request.anew and _is_good(plan):
+        _say(f"{escape(card.name)}: {escape(str(plan.file))} is there")
+        return True
+    graph = quantised(card.path, _batches(card, list(images), request.options)) if plan.precision == "int8" else None
+    stop = threading.Event()
+    console.print(f"{escape(card.name)}: building the {plan.precision} engine; this takes minutes")
+    with _shown_progress(card.name) as show:
+
+        def report(part: float, seconds: float) -> None:
+            if stopped:
+                stop.set()
+            show(part, seconds)
+
+        try:
+            built = build_engine(plan, graph, stop, report, anew=True)
+        except BackendError:
+            if not stopped:
+                raise
+            console.print(f"stopped by {stopped[0].name}; nothing of the engine was kept")
+            return False
+    types = ", ".join(f"{count} {name}" for name, count in built.layers.items())
+    _say(
+        f"{escape(card.name)}: {escape(str(plan.file))}, {len(built.engine) / 1e6:.1f} MB in {built.seconds:.0f} s; "
+        f"layers: {types}"
+    )
+    _compare(card, plan, built.engine)
+    return True
+
+
+def _is_good(plan: EnginePlan) -> bool:
+    """Whether there is an engine that TensorRT takes."""
+    try:
+        open_engine(plan, read_engine(plan)).close()
+    except MissingEngineError:
+        return False
+    except BackendError as error:
+        console.print(f"[yellow]warning:[/] {escape(str(error))}; it is built anew")
+        return False
+    return True
+
+
+def _batches(card: Card, images: list[ImageArray], options: PipelineOptions) -> list[Batch]:
+    return detector_batches(card, images) if isinstance(card, DetectorCard) else pose_batches(card, images, options)
+
+
+def _compare(card: Card, plan: EnginePlan, engine: bytes) -> None:
+    """Says how far the engine is from ONNX Runtime on the CPU, on an image of noise."""
+    width, height = card.input.size
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    inputs = {card.input.name: network_input([noise], card.input)}
+    session = open_engine(plan, engine)
+    try:
+        found = session.run(inputs)[card.output]
+    finally:
+        session.close()
+    expected = OnnxSession(card.path).run(inputs)[card.output]
+    difference = float(np.abs(found - expected).max()) / max(float(np.abs(expected).max()), 1e-6)
+    if not difference <= _SUSPICIOUS and plan.precision != "int8":
+        remove_engine(plan)
+        raise ModelError(
+            f"{plan.network}: its {plan.precision} engine was removed, for it differs from ONNX Runtime by "
+            f"{difference:.1%} of the range; build with --precision fp32"
+        )
+    _say(f"{escape(card.name)}: differs from ONNX Runtime by at most {difference:.2%} of the range")
+
+
+def _say(text: str) -> None:
+    """Results go to stdout."""
+    Console(highlight=False, soft_wrap=True).print(text)
+
+
+@contextmanager
+def _shown_progress(name: str) -> Iterator[Report]:
+    """A bar in a terminal; elsewhere a line every ten seconds."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+    task = bar.add_task(escape(name), total=1.0)
+    said = monotonic()
+
+    def show(part: float, seconds: float) -> None:
+        nonlocal said
+        bar.update(task, completed=part)
+        if bar.disable and monotonic() - said >= _PLAIN_EVERY_S:
+            said = monotonic()
+            console.print(f"{name}: {progress_text(part, seconds)}", markup=False)
+
+    with bar:
+        yield show
