@@ -152,7 +152,9 @@ def _replay(job: _Job, *, progress: bool = False) -> _Outcome:
         with shown_warnings() as warnings:
             summary, stopped = track_recording(job.track, warnings, progress=progress)
             outcome = _Outcome(summary, stopped=stopped)
-            return outcome if job.truth is None else replace(outcome, **_scored(job, job.truth))
+            if job.truth is None or stopped is not None:
+                return outcome
+            return replace(outcome, **_scored(job, job.truth))
     except KeytrackError as error:
         return replace(outcome, error=str(error))
     except OSError as error:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
@@ -25,14 +26,22 @@ def as_done(work: Callable[..., R], jobs: Sequence[tuple[Any, ...]], workers: in
         for place, job in enumerate(jobs):
             yield place, work(*job)
         return
+    waiting = iter(enumerate(jobs))
+    running: dict[Future[R], int] = {}
     with ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn")) as pool:
-        places = {pool.submit(work, *job): place for place, job in enumerate(jobs)}
+
+        def start(count: int) -> None:
+            running.update({pool.submit(work, *job): place for place, job in islice(waiting, count)})
+
         try:
-            for future in as_completed(places):
-                yield places[future], future.result()
+            # No more than can run: what waits in the pool itself would still be done after Ctrl-C.
+            start(workers)
+            while running:
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    place, result = running.pop(future), future.result()
+                    start(1)
+                    yield place, result
         except BrokenProcessPool:
             raise KeytrackError(
                 "a process was killed, as happens where memory runs out; try again with fewer --workers"
             ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +20,8 @@ from keytrack_ros.cli.app import app
 from keytrack_ros.evaluation.posetrack_writer import write_posetrack18
 from keytrack_ros.evaluation.sequence import Image, LabelledSequence, from_poses
 from keytrack_ros.media.messages import typestore
+from test.cli.test_track import PROGRAM, environment
+from test.conftest import REPOSITORY
 from test.media.test_bag_source import BASE_NS, header, image_message, write_bag
 from test.people import people
 from test.toy import FRAME_SIZE, draw_frame, walk, write_networks
@@ -155,6 +161,36 @@ def test_a_bag_that_fails_leaves_the_others_alone(
     assert "broken.mcap: not a bag that can be read" in stderr
     assert "broken (failed)" in stdout
     assert json.loads((tmp_path / "out/jpeg_mcap/summary.json").read_text())["frames"] == FRAMES
+
+
+def test_ctrl_c_leaves_whole_files_and_begins_nothing_more(tmp_path: Path, networks: Path) -> None:
+    bags = [write_walk(tmp_path / name, "jpeg", StoragePlugin.MCAP, frames=400) for name in ("a", "b", "c")]
+    command = [*PROGRAM, "replay", *map(str, bags), "-o", str(tmp_path / "out"), "--workers", "2"]
+    process = subprocess.Popen(
+        command,
+        cwd=REPOSITORY,
+        env=environment(networks),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    parts = [tmp_path / "out" / name / "tracks.json.part" for name in ("a", "b")]
+    deadline = time.monotonic() + 60
+    while not all(part.exists() and part.stat().st_size > 0 for part in parts):  # the first frames are written
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "stopped by Ctrl-C" in errors
+    assert sorted(folder.name for folder in (tmp_path / "out").iterdir()) == ["a", "b"]
+    for name in ("a", "b"):
+        summary = json.loads((tmp_path / "out" / name / "summary.json").read_text())
+        assert summary["interrupted"] is True
+        tracks = json.loads((tmp_path / "out" / name / "tracks.json").read_text())
+        assert len(tracks["images"]) == summary["frames"] < 400
 
 
 @pytest.mark.parametrize(
