@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import onnxruntime as ort
+
 from keytrack_ros.errors import ModelError
 from keytrack_ros.inference.gpu import require_driver
 from keytrack_ros.inference.options import InferenceOptions
@@ -117,7 +119,11 @@ class _Opening:
         from keytrack_ros.inference.tensorrt.execution import open_engine
         from keytrack_ros.inference.tensorrt.plan import plan_engine
 
-        plan = plan_engine(self._path, self._options.precision, self._most)
+        try:
+            plan = plan_engine(self._path, self._options.precision, self._most)
+        except BackendError as error:
+            self._use_tensorrt_provider(error)
+            raise
         try:
             return open_engine(plan, read_engine(plan))
         except DeviceMemoryError:
@@ -129,6 +135,38 @@ class _Opening:
             anew = not isinstance(error, MissingEngineError)
             self.better = lambda stop: open_engine(plan, build_engine(plan, stop=stop, anew=anew).engine)
             raise BackendError(f"{error}; it is built now") from None
+
+    def _use_tensorrt_provider(self, error: BackendError) -> None:
+        """Where NVIDIA's module is missing, but ONNX Runtime has its own way to TensorRT: that one takes over later.
+
+        It builds its engines, too, whenever it is opened without them, so it needs the same permission.
+        """
+        available = "TensorrtExecutionProvider" in ort.get_available_providers()
+        if not available or not self._options.allow_engine_build or self._options.precision == "int8":
+            return
+        from keytrack_ros.inference.tensorrt.plan import engines_folder, profiles_of
+
+        profiles = profiles_of(self._path, self._most)
+        shapes = {
+            f"trt_profile_{word}_shapes": ",".join(
+                f"{name}:{'x'.join(map(str, getattr(profile, size)))}" for name, profile in profiles.items()
+            )
+            for word, size in (("min", "smallest"), ("opt", "best"), ("max", "largest"))
+        }
+        options = {
+            "trt_engine_cache_enable": "True",
+            "trt_engine_cache_path": str(engines_folder()),
+            "trt_timing_cache_enable": "True",
+            "trt_fp16_enable": str(self._options.precision == "fp16"),
+            **(shapes if profiles else {}),
+        }
+        self.better = lambda _stop: SplitSession(
+            OnnxSession(self._path, self._options.threads, "TensorrtExecutionProvider", options),
+            self._most if profiles else None,
+        )
+        logger.info(
+            "%s: ONNX Runtime's TensorRT provider is prepared, which may take minutes (%s)", self._path.name, error
+        )
 
     def _torch(self, device: str) -> Session:
         if self._torch_network is None:

@@ -14,6 +14,7 @@ from keytrack_ros.errors import ModelError
 from keytrack_ros.inference import gpu
 from keytrack_ros.inference.opening import open_session
 from keytrack_ros.inference.options import InferenceOptions
+from keytrack_ros.inference.session import BackendError, OnnxSession
 from keytrack_ros.inference.tensorrt.build import build_engine
 from keytrack_ros.inference.tensorrt.plan import plan_engine
 from keytrack_ros.inference.torch_session import TorchNetwork
@@ -21,6 +22,7 @@ from keytrack_ros.inference.upgrade import UpgradingSession
 from test.inference import stand_in_cuda, stand_in_tensorrt
 from test.toy import ESTIMATOR
 
+PROVIDERS = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
 CROPS = {"crops": np.full((3, 3, 64, 48), 100, np.float32)}
 
 
@@ -130,6 +132,32 @@ def test_what_is_not_installed_is_named(network, caplog, monkeypatch, missing):
     level, text = said(caplog)
     assert level == "WARNING"  # there is a GPU, and it lies idle
     assert "pip install 'keytrack_ros[gpu]'" in text
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+@pytest.mark.usefixtures("gpu_machine")
+def test_onnx_runtimes_own_tensorrt_serves_where_nvidias_module_is_missing(network, caplog, monkeypatch, allowed):
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: PROVIDERS)
+    opened = []
+
+    def open_provider(path, threads, provider="CPUExecutionProvider", provider_options=None):
+        opened.append((provider, provider_options))
+        if provider == "CUDAExecutionProvider":
+            raise BackendError("no CUDA provider")
+        return OnnxSession(path, threads)
+
+    monkeypatch.setattr("keytrack_ros.inference.opening.OnnxSession", open_provider)
+    session = open_session(network, InferenceOptions(allow_engine_build=allowed, threads=1), most=8)
+    session.close()
+    providers = [provider for provider, _ in opened]
+    assert ("TensorrtExecutionProvider" in providers) == allowed
+    assert any("TensorRT provider is prepared" in text for text in caplog.messages) == allowed
+    if allowed:
+        given = dict(opened)["TensorrtExecutionProvider"]
+        assert given["trt_profile_max_shapes"] == "crops:8x3x64x48"
+        assert given["trt_profile_min_shapes"] == "crops:1x3x64x48"
+        assert given["trt_fp16_enable"] == "True"
 
 
 @pytest.mark.usefixtures("no_driver")

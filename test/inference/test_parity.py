@@ -1,0 +1,122 @@
+"""The networks as other backends get them: operators that TensorRT reads, and results that stay the same."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from keytrack_ros.detection.nano import NanoDetector
+from keytrack_ros.estimation import Estimator, EstimatorOptions
+from keytrack_ros.estimation.hrnet import build_hrnet
+from keytrack_ros.inference.cards import PoseCard, file_sha256, write_card
+from keytrack_ros.inference.opening import open_session
+from keytrack_ros.inference.options import InferenceOptions
+from keytrack_ros.inference.precision import graph_in
+from keytrack_ros.inference.registry import PACKAGE_MODELS, find_model
+from keytrack_ros.inference.session import BackendError, OnnxSession
+from keytrack_ros.inference.torch_session import TorchNetwork
+from keytrack_ros.training.export_image import export_onnx
+
+OPERATORS = Path(__file__).parent / "tensorrt_operators.txt"
+SHAPE = (3, 64, 64)
+
+
+@pytest.fixture(scope="module")
+def hrnet() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return build_hrnet("w16_small", outputs=15).eval()
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory, hrnet: torch.nn.Module) -> dict[str, Path]:
+    """Our exports, by name; the smallest HRNet has every operator of the larger ones."""
+    folder = tmp_path_factory.mktemp("exported")
+    torch.manual_seed(0)
+    networks: dict[str, torch.nn.Module] = {"hrnet": hrnet, "detector": NanoDetector()}
+    for name, network in networks.items():
+        export_onnx(network, folder / f"{name}.onnx", "image", SHAPE, "result")
+    return {name: folder / f"{name}.onnx" for name in networks}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_exported_graphs_have_only_operators_that_tensorrt_reads(exported, precision):
+    lines = OPERATORS.read_text().splitlines()
+    known = {word for line in lines if not line.startswith("#") for word in line.split()}
+    assert len(known) == 148
+    files = [*exported.values(), *PACKAGE_MODELS.glob("*.onnx")]
+    assert len(files) >= 3
+    for file in files:
+        graph = onnx.load_from_string(graph_in(file, precision)).graph
+        assert {node.op_type for node in graph.node} - known == set(), file.name
+        assert {node.domain for node in graph.node} <= {"", "ai.onnx"}, file.name
+        for node in graph.node:
+            if node.op_type == "Resize":
+                modes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+                assert modes["mode"] in (b"nearest", b"linear")
+                assert modes["coordinate_transformation_mode"] in (b"asymmetric", b"half_pixel", b"pytorch_half_pixel")
+                assert modes.get("nearest_mode", b"floor") in (b"floor", b"ceil", b"round_prefer_floor")
+
+
+BACKENDS: dict[str, InferenceOptions] = {
+    "torch, CPU": InferenceOptions(device="cpu", backend="torch", threads=1),
+    "torch, CUDA": InferenceOptions(device="cuda", backend="torch"),
+    "ONNX Runtime, CUDA": InferenceOptions(device="cuda", backend="onnxruntime"),
+    "TensorRT": InferenceOptions(device="cuda", backend="tensorrt"),
+}
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_every_backend_of_this_machine_gives_what_onnx_runtime_gives(exported, hrnet, name):
+    options = BACKENDS[name]
+    try:
+        in_torch = TorchNetwork(lambda: build_like(hrnet), "image", SHAPE, "result")
+        session = open_session(exported["hrnet"], options, 4, in_torch)
+    except BackendError as error:
+        pytest.skip(str(error))
+    if options.backend not in session.runs_on.lower().replace(" ", ""):
+        pytest.skip(f"{session.runs_on} ran instead")
+    images = np.random.default_rng(1).normal(size=(5, *SHAPE)).astype(np.float32)
+    found = session.run({"image": images})["result"]
+    session.close()
+    expected = OnnxSession(exported["hrnet"], threads=1).run({"image": images})["result"]
+    # FP16 on the GPU; on the CPU only the export's FP16 weights differ.
+    assert np.abs(found - expected).max() < 2e-2 * np.abs(expected).max()
+
+
+def build_like(network: torch.nn.Module) -> torch.nn.Module:
+    """A copy of the small HRNet that a backend may change."""
+    copy = build_hrnet("w16_small", outputs=15)
+    copy.load_state_dict(network.state_dict())
+    return copy
+
+
+def test_keypoints_of_the_fp16_graph_are_within_half_a_pixel_on_real_people(shared_data, tmp_path):
+    # The graph that a TensorRT engine is built from, computed by ONNX Runtime.
+    card = find_model(PoseCard, "efficientpose_ii_lite", [shared_data / "models"])
+    half = tmp_path / card.file
+    half.write_bytes(graph_in(card.path, "fp16"))
+    write_card(replace(card, sha256=file_sha256(half), name="half"), tmp_path / "half.yaml")
+    clip = shared_data / "clips" / "bonn_060470979"
+    truth = json.loads((clip / "gt.json").read_text())
+    networks = [
+        Estimator(EstimatorOptions(model=name), InferenceOptions(models=str(folder), threads=1))
+        for name, folder in (("efficientpose_ii_lite", shared_data / "models"), (str(tmp_path / "half.yaml"), tmp_path))
+    ]
+    distances, changes = [], []
+    for entry in truth["images"][::20]:
+        boxes = np.array([a["bbox"] for a in truth["annotations"] if a["image_id"] == entry["id"]], np.float32)
+        boxes[:, 2:] += boxes[:, :2]
+        image = np.asarray(cv2.imread(str(clip / entry["file_name"])), np.uint8)
+        exact, rounded = (network.estimate(image, boxes) for network in networks)
+        distances += list(np.linalg.norm(exact.keypoints - rounded.keypoints, axis=-1)[exact.scores > 0.3])
+        changes.append(np.abs(exact.scores - rounded.scores).max())
+    assert len(distances) > 50
+    assert 0 < max(changes) < 0.01  # scores change a little; places, decoded to whole heatmap pixels, hardly ever
+    assert max(distances) < 0.5
