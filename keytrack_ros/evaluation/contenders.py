@@ -29,7 +29,7 @@ class Contender:
         assignment: `greedy` or `hungarian`.
         threshold: least score of a match.
         candidates: nearest poses of each past frame that are scored.
-        weights: file of a network.
+        weights: file of a network; of `entailment` a model file or name, by default the shipped one.
     """
 
     method: str
@@ -66,6 +66,9 @@ _USUAL = {
     "cnn": Contender("cnn"),
 }
 METHODS = tuple(_USUAL)
+
+_ENTAILMENT = "pose_entailment"
+"""Name of the shipped network that compares two poses."""
 
 
 def contender(text: str) -> Contender:
@@ -135,9 +138,11 @@ def _matcher(method: str, memory: int, weights: str) -> Matcher:
 def _shared_matcher(method: str, weights: str) -> Matcher:
     """Those without memory serve all sequences of a process. Networks run on one thread: times can be compared."""
     if method == "entailment":
+        from keytrack_ros.inference.cards import MatcherCard
+        from keytrack_ros.inference.registry import find_model
         from keytrack_ros.matching.entailment import EntailmentMatcher
 
-        return EntailmentMatcher(**({"model": weights} if weights else {}), threads=1)  # type: ignore[arg-type]
+        return EntailmentMatcher(find_model(MatcherCard, weights or _ENTAILMENT), threads=1)
     if method in ("graph", "cnn"):
         import torch
 
