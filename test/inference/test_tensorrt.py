@@ -73,8 +73,8 @@ def test_the_key_changes_with_all_that_an_engine_depends_on(gpu_machine, pose_ne
 
 
 def test_tensorrt_too_old(pose_network, monkeypatch):
-    monkeypatch.setattr(stand_in_tensorrt, "__version__", "10.9.0.34")
-    with pytest.raises(BackendError, match=r"TensorRT 10\.9\.0\.34 is too old; 10\.12 or later is needed"):
+    monkeypatch.setattr(stand_in_tensorrt, "__version__", "10.0.1")
+    with pytest.raises(BackendError, match=r"TensorRT 10\.0\.1 is too old; 10\.3 or later is needed"):
         plan_engine(pose_network, "fp16", 8)
 
 

@@ -1,1 +1,1 @@
-"""TensorRT, natively: engines are planned, kept, built and run. Written for 10.12 and later and for 11 alike."""
+"""TensorRT, natively: engines are planned, kept, built and run. One way for 10.3 and later and for 11."""

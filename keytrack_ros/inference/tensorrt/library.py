@@ -10,8 +10,8 @@ from keytrack_ros.inference.session import BackendError
 
 logger = logging.getLogger(__name__)
 
-OLDEST = (10, 12)
-"""The oldest version on whose interface this package was checked."""
+OLDEST = (10, 3)
+"""The oldest version that has every name used here (JetPack 6.2 brings it)."""
 
 
 def load_tensorrt() -> Any:
