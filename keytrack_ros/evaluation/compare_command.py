@@ -164,7 +164,7 @@ def _table(title: str, lines: dict[str, Line], groups: tuple[str, ...]) -> Any:
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
-    table.add_column("method", overflow="fold")
+    table.add_column("method", overflow="fold", min_width=12)
     for column in ("%IDSW", *groups, "MOTA", "IDF1", "switches", "ms/frame"):
         table.add_column(column, justify="right", no_wrap=True)
 
