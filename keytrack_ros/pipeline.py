@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -62,9 +62,13 @@ class Pipeline:
             ModelError: a network is missing or not what its model file says.
         """
         options = options or PipelineOptions()
-        detector = Detector(options.detector, options.inference)
-        estimator = Estimator(options.estimator, options.inference)
-        matcher = EntailmentMatcher(folders=options.inference.folders, threads=options.inference.threads)
+        with ExitStack() as opened:  # what is open already is closed if a later network cannot be opened
+            detector = Detector(options.detector, options.inference)
+            opened.callback(detector.close)
+            estimator = Estimator(options.estimator, options.inference)
+            opened.callback(estimator.close)
+            matcher = EntailmentMatcher(folders=options.inference.folders, threads=options.inference.threads)
+            opened.pop_all()
         pipeline = cls(detector, estimator, PoseTracker(options.tracker, matcher), options)
         cards = (detector.card, estimator.card, matcher.card)
         pipeline.fingerprints = {card.task: f"{card.name} {card.fingerprint}" for card in cards}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -119,6 +119,7 @@ def track_recording(
         statistics = RunStatistics()
         began = perf_counter()
         with (
+            closing(pipeline),
             stop_signals() as stopped,
             _Results(request, source) as results,
             FrameProgress(source.name, source.count, shown=progress) as shown,

@@ -39,8 +39,10 @@ def open_image_network(
         or len(shape) != 4
         or any(have not in (None, want) for have, want in zip(shape[1:], (3, height, width), strict=True))
     ):
+        found = dict(session.input_shapes)
+        session.close()
         raise ModelError(
-            f"{card.path}: inputs are {dict(session.input_shapes)}, but the model file of {card.name} names "
+            f"{card.path}: inputs are {found}, but the model file of {card.name} names "
             f"'{card.input.name}' with [N, 3, {height}, {width}]"
         )
     return session

@@ -51,9 +51,13 @@ class FrameProcessor:
         self._reset_wanted = threading.Event()
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._node = node
-        self._poses = advertise(node, TrackedPoseArray, "~/poses", keep_last(10, "reliable"))
-        self._debug_image = advertise(node, Image, "~/debug_image", keep_last(1, "reliable"))
-        self._markers = advertise(node, MarkerArray, "~/markers", keep_last(1, "reliable"))
+        try:
+            self._poses = advertise(node, TrackedPoseArray, "~/poses", keep_last(10, "reliable"))
+            self._debug_image = advertise(node, Image, "~/debug_image", keep_last(1, "reliable"))
+            self._markers = advertise(node, MarkerArray, "~/markers", keep_last(1, "reliable"))
+        except KeytrackError:
+            self._pipeline.close()
+            raise
         self._skeleton = node.create_publisher(SkeletonInfo, "~/skeleton_info", latched)
         self._skeleton.publish(skeleton_info())
 
