@@ -21,6 +21,8 @@ from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.inference.precision import graph_in
 from keytrack_ros.inference.registry import PACKAGE_MODELS, find_model
 from keytrack_ros.inference.session import BackendError, OnnxSession
+from keytrack_ros.inference.tensorrt.build import build_engine
+from keytrack_ros.inference.tensorrt.plan import plan_engine
 from keytrack_ros.inference.torch_session import TorchNetwork
 from keytrack_ros.training.export_image import export_onnx
 
@@ -73,9 +75,12 @@ BACKENDS: dict[str, InferenceOptions] = {
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-def test_every_backend_of_this_machine_gives_what_onnx_runtime_gives(exported, hrnet, name):
+def test_every_backend_of_this_machine_gives_what_onnx_runtime_gives(exported, hrnet, name, tmp_path, monkeypatch):
     options = BACKENDS[name]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     try:
+        if options.backend == "tensorrt":
+            build_engine(plan_engine(exported["hrnet"], options.precision, 4))
         in_torch = TorchNetwork(lambda: build_like(hrnet), "image", SHAPE, "result")
         session = open_session(exported["hrnet"], options, 4, in_torch)
     except BackendError as error:
