@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import onnxruntime as ort
@@ -36,8 +37,8 @@ def open_session(
 ) -> Session:
     """The network on the best backend that the options allow and the machine has. One line in the log says which.
 
-    A `device` that is named is kept to; a `backend` that is named is tried first, and if it cannot run the network the
-    next one does, with a warning.
+    A `device` that is named is kept to, but for the CPU's help while an engine is built; a `backend` that is named is
+    tried first, and if it cannot run the network the next one does, with a warning.
 
     Args:
         path: an .onnx file.
@@ -57,8 +58,10 @@ def open_session(
         except BackendError as error:
             refusals.append(str(error))
             candidates = [(backend, device) for backend, device in candidates if device != "cuda"]
-    here = not refusals  # a GPU that lies idle is worth a warning
-    for backend, device in candidates:
+    here = not refusals  # a GPU that is not used as it could be is worth a warning
+    if options.device == "cpu" and options.backend == "tensorrt":
+        refusals.append("TensorRT does not run on the CPU")
+    for backend, device in chain(candidates, opening.meanwhile()):
         try:
             session = opening.open(backend, device)
         except (BackendError, DeviceMemoryError) as error:
@@ -102,6 +105,11 @@ class _Opening:
         self._most = most
         self._torch_network = torch_network
         self.better: Callable[[threading.Event], Session] | None = None
+
+    def meanwhile(self) -> Iterator[tuple[str, str]]:
+        """What runs while an engine is built, where nothing else may: asked when all candidates have refused."""
+        if self.better is not None and self._options.device == "cuda":
+            yield "onnxruntime", "cpu"
 
     def open(self, backend: str, device: str) -> Session:
         """Raises BackendError or DeviceMemoryError if this backend cannot, ModelError if none can."""

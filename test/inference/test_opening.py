@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import sys
 from pathlib import Path
@@ -65,6 +66,11 @@ def test_the_cpu_when_it_is_named_asks_no_gpu(network, caplog, monkeypatch):
     assert said(caplog) == ("INFO", f"toy_pose.onnx runs on {session.runs_on}")
 
 
+def test_tensorrt_on_the_cpu_is_a_contradiction_that_is_said(network, caplog):
+    session = open_session(network, InferenceOptions(device="cpu", backend="tensorrt", threads=1))
+    assert said(caplog) == ("WARNING", f"toy_pose.onnx runs on {session.runs_on}; TensorRT does not run on the CPU")
+
+
 def test_an_engine_that_is_there_is_taken(gpu_machine, network, caplog):
     build_engine(plan_engine(network, "fp32", 4))
     session = open_session(network, InferenceOptions(precision="fp32"), most=4)
@@ -97,6 +103,21 @@ def test_when_it_may_be_built_the_next_backend_runs_until_it_is(network, caplog)
     np.testing.assert_allclose(session.run(CROPS)["heatmaps"], before, atol=1e-6)
     assert session.runs_on == "TensorRT 11.4.0.106 (CUDA, fp32)"
     assert caplog.messages[-1] == "toy_pose.onnx runs on TensorRT 11.4.0.106 (CUDA, fp32) from now on"
+    session.close()
+
+
+@pytest.mark.usefixtures("gpu_machine")
+def test_with_the_gpu_named_the_cpu_helps_out_only_while_an_engine_is_built(network):
+    on_the_gpu = InferenceOptions(device="cuda", precision="fp32", threads=1)
+    with pytest.raises(
+        ModelError, match=r"nothing can run it with inference\.device = cuda: TensorRT: there is no fp32"
+    ):
+        open_session(network, on_the_gpu)
+    session = open_session(network, dataclasses.replace(on_the_gpu, allow_engine_build=True))
+    assert session.runs_on.endswith("(CPU, 1 thread)")
+    session._thread.join(30)  # type: ignore[attr-defined]
+    session.run(CROPS)
+    assert session.runs_on == "TensorRT 11.4.0.106 (CUDA, fp32)"
     session.close()
 
 
