@@ -13,7 +13,7 @@ from keytrack_ros.detection import Detector, DetectorOptions
 from keytrack_ros.errors import InputError, OptionError
 from keytrack_ros.estimation import Estimator, EstimatorOptions
 from keytrack_ros.inference.options import InferenceOptions
-from keytrack_ros.matching.entailment import EntailmentMatcher
+from keytrack_ros.matching.select import open_matcher
 from keytrack_ros.options import Options, flatten
 from keytrack_ros.poses import FloatArray, ImageArray, Poses
 from keytrack_ros.toks import ToksOptions, carried_boxes, keep_best, not_detected
@@ -67,7 +67,7 @@ class Pipeline:
             opened.callback(detector.close)
             estimator = Estimator(options.estimator, options.inference)
             opened.callback(estimator.close)
-            matcher = EntailmentMatcher(folders=options.inference.folders, threads=options.inference.threads)
+            matcher = open_matcher(options.tracker.model, options.inference.folders, options.inference.threads)
             opened.pop_all()
         pipeline = cls(detector, estimator, PoseTracker(options.tracker, matcher), options)
         cards = (detector.card, estimator.card, matcher.card)

@@ -1,6 +1,8 @@
 """Who is who: the memory of the last frames, the candidates, the greedy assignment, births of tracks (paper §3.2, §4).
 
-The tracker knows nothing of images or networks: it asks a `Matcher` how alike two poses are, and keeps the books.
+The tracker knows nothing of images or networks. It asks a `TrackMatcher` how surely poses continue tracks, or a
+`Matcher` how alike two poses are (a track is then as alike as its most alike pose, as in the paper), and keeps the
+books.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keytrack_ros.matching.matcher import Matcher, MatchQuery
+from keytrack_ros.matching.matcher import Matcher, MatchQuery, TrackMatcher, TrackQuery, TrackScores
 from keytrack_ros.options import Options, option
 from keytrack_ros.poses import BoolArray, FloatArray, IntArray, Poses
 
@@ -23,20 +25,25 @@ logger = logging.getLogger(__name__)
 class TrackerOptions(Options):
     """Assignment of identities (paper §3.2 and A.4; numbers that it leaves open are named in docs/decisions.md)."""
 
+    model: str = option(
+        "auto",
+        "name or model file of the matcher; auto = the first that is found",
+        live=False,
+    )
     memory_frames: int = option(
-        4,
+        8,
         "δ: how many past frames are searched for a person",
         at_least=1,
-        at_most=4,
+        at_most=100,
     )
     candidates: int = option(
         5,
-        "n: how many nearest poses of each past frame are compared with a pose",
+        "n: how many nearest tracks, or poses of each past frame, a pose is compared with",
         at_least=1,
         at_most=50,
     )
     match_threshold: float = option(
-        0.5,
+        0.1,
         "a pose whose best remaining match score is lower begins a new track",
         at_least=0.0,
         at_most=1.0,
@@ -57,11 +64,12 @@ class TrackerOptions(Options):
 
 @dataclass(frozen=True)
 class _Remembered:
-    """A past frame; `poses` are as the matcher may see them, ids included."""
+    """A past frame; `poses` are as the matcher may see them, ids included; `camera` [2] is where the picture stood."""
 
     number: int
     stamp: float
     poses: Poses
+    camera: FloatArray
 
 
 class PoseTracker:
@@ -71,18 +79,18 @@ class PoseTracker:
 
     Args:
         options: defaults are those of config/tracker.yaml.
-        matcher: by default Pose Entailment with the shipped network.
+        matcher: by default the one that `options.model` names.
 
     Raises:
-        ModelError: the shipped network cannot be loaded.
+        ModelError: that network cannot be loaded.
     """
 
-    def __init__(self, options: TrackerOptions | None = None, matcher: Matcher | None = None) -> None:
-        if matcher is None:
-            from keytrack_ros.matching.entailment import EntailmentMatcher
-
-            matcher = EntailmentMatcher()
+    def __init__(self, options: TrackerOptions | None = None, matcher: Matcher | TrackMatcher | None = None) -> None:
         self.options = options or TrackerOptions()
+        if matcher is None:
+            from keytrack_ros.matching.select import open_matcher
+
+            matcher = open_matcher(self.options.model)
         self.matcher = matcher
         self._memory: deque[_Remembered] = deque()
         self._births: dict[int, int] = {}
@@ -90,6 +98,7 @@ class PoseTracker:
         self._frame_number = 0
         self._frame_size: tuple[int, int] | None = None
         self._stamp = -math.inf
+        self._camera: FloatArray = np.zeros(2, np.float32)
 
     def reset(self) -> None:
         """Forgets everyone. Whoever is seen next gets a new id."""
@@ -97,6 +106,7 @@ class PoseTracker:
         self._births.clear()
         self._stamp = -math.inf
         self._frame_size = None
+        self._camera = np.zeros(2, np.float32)
 
     def update(self, poses: Poses, frame_size: tuple[int, int], stamp: float) -> Poses:
         """Assigns identities to the poses of the next frame; to be called for empty frames too.
@@ -143,7 +153,7 @@ class PoseTracker:
             self._births[self._next_id] = self._frame_number
             self._next_id += 1
         ages = np.array([self._frame_number - self._births[int(i)] for i in ids], np.int64)
-        self._memory.appendleft(_Remembered(self._frame_number, stamp, seen.with_fields(track_ids=ids)))
+        self._memory.appendleft(_Remembered(self._frame_number, stamp, seen.with_fields(track_ids=ids), self._camera))
         return poses.with_fields(track_ids=ids, match_scores=match_scores, ages=ages)
 
     def _forget(self, stamp: float) -> None:
@@ -160,17 +170,23 @@ class PoseTracker:
         """Ids of the poses that continue a track (−1 for the others), and the scores by which they do."""
         past = Poses.concatenate([frame.poses for frame in self._memory])
         lengths = [len(frame.poses) for frame in self._memory]
-        gaps = np.repeat([self._frame_number - frame.number for frame in self._memory], lengths)
-        seconds = np.repeat([stamp - frame.stamp for frame in self._memory], lengths)
-        pairs = candidate_pairs(seen, past, gaps.astype(np.int64), self.options.candidates)
-        if len(pairs) == 0:
-            return np.full(len(seen), -1, np.int64), np.zeros(len(seen), np.float32)
-        query = MatchQuery(seen, past, gaps.astype(np.int64), seconds.astype(np.float32), pairs, frame_size)
-        scores = self.matcher.score(query)
+        gaps = np.repeat([self._frame_number - frame.number for frame in self._memory], lengths).astype(np.int64)
+        seconds = np.repeat([stamp - frame.stamp for frame in self._memory], lengths).astype(np.float32)
         track_ids, column = np.unique(past.track_ids, return_inverse=True)
-        best = np.full((len(seen), len(track_ids)), -np.inf, np.float32)
-        np.maximum.at(best, (pairs[:, 0], column[pairs[:, 1]]), scores)
-        return assign_greedily(best, track_ids, self.options.match_threshold)
+        if len(seen) == 0 or len(past) == 0:
+            found = TrackScores.none(len(seen), len(track_ids))
+        elif isinstance(self.matcher, TrackMatcher):
+            camera = np.repeat([self._camera - frame.camera for frame in self._memory], lengths, 0)
+            query = TrackQuery(seen, past, gaps, seconds, camera, track_ids, self.options.candidates)
+            found = self.matcher.score_tracks(query)
+        else:
+            pairs = candidate_pairs(seen, past, gaps, self.options.candidates)
+            found = TrackScores.none(len(seen), len(track_ids))
+            if len(pairs):
+                scores = self.matcher.score(MatchQuery(seen, past, gaps, seconds, pairs, frame_size))
+                np.maximum.at(found.scores, (pairs[:, 0], column[pairs[:, 1]]), scores)
+        self._camera = self._camera + found.shift
+        return assign_greedily(found.scores, track_ids, self.options.match_threshold)
 
 
 def candidate_pairs(current: Poses, past: Poses, gaps: IntArray, nearest: int) -> IntArray:

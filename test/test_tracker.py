@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from keytrack_ros.boxes import box_iou
 from keytrack_ros.matching.geometry import IouMatcher, OksMatcher
-from keytrack_ros.matching.matcher import MatchQuery
+from keytrack_ros.matching.matcher import MatchQuery, TrackQuery, TrackScores
 from keytrack_ros.poses import FloatArray, Poses
 from keytrack_ros.tracker import PoseTracker, TrackerOptions, assign_greedily, candidate_pairs
 from test.people import people
@@ -207,7 +207,7 @@ class TestTracks:
     @given(st.lists(st.integers(0, 4), min_size=1, max_size=12), st.integers(0, 2**32 - 1))
     def test_ids_are_unique_in_a_frame_positive_and_never_reused_by_strangers(self, counts, seed):
         rng = np.random.default_rng(seed)
-        tracker = oks_tracker()
+        tracker = oks_tracker(memory_frames=4)
         gone: set[int] = set()
         last_seen: dict[int, int] = {}
         for frame, count in enumerate(counts):
@@ -230,6 +230,60 @@ class TestTracks:
             b = ids(shuffled, people(*[places[k] for k in order]), frame / 10)
             for row, k in enumerate(order):
                 assert names.setdefault(a[k], b[row]) == b[row]
+
+
+class PanningCamera:
+    """A track matcher that says the picture moves 10 px to the right in every frame, and that everyone is new."""
+
+    def __init__(self) -> None:
+        self.asked: list[TrackQuery] = []
+
+    def score_tracks(self, query: TrackQuery) -> TrackScores:
+        self.asked.append(query)
+        nothing = TrackScores.none(len(query.current), len(query.track_ids))
+        return TrackScores(nothing.scores, np.array([10, 0], np.float32))
+
+
+class TestTrackMatchers:
+    def test_are_told_how_far_the_picture_has_moved_since_each_past_pose(self):
+        matcher = PanningCamera()
+        tracker = PoseTracker(TrackerOptions(memory_frames=3), matcher)
+        for frame in range(6):
+            tracker.update(people((100 + 10 * frame, 200)), SIZE, frame / 10)
+        last = matcher.asked[-1]
+        assert last.gaps.tolist() == [1, 2, 3]
+        np.testing.assert_allclose(last.seconds, [0.1, 0.2, 0.3], atol=1e-5)
+        # The newest remembered frame is where the camera was last known; those before it lie 10 px back each.
+        np.testing.assert_allclose(last.camera, [[0, 0], [10, 0], [20, 0]])
+        assert last.track_ids.tolist() == [3, 4, 5]
+
+    def test_frames_without_people_are_not_asked_about(self):
+        matcher = PanningCamera()
+        tracker = PoseTracker(TrackerOptions(), matcher)
+        tracker.update(people((100, 200)), SIZE, 0.0)
+        tracker.update(Poses.empty(), SIZE, 0.1)
+        assert matcher.asked == []
+
+    def test_the_camera_is_forgotten_with_everyone(self):
+        matcher = PanningCamera()
+        tracker = PoseTracker(TrackerOptions(), matcher)
+        for stamp in (0.0, 0.1, 0.2):
+            tracker.update(people((100, 200)), SIZE, stamp)
+        tracker.reset()
+        for stamp in (0.0, 0.1):
+            tracker.update(people((100, 200)), SIZE, stamp)
+        assert matcher.asked[-1].camera.tolist() == [[0, 0]]
+
+    def test_their_scores_are_taken_from_the_threshold_on(self):
+        class Sure(PanningCamera):
+            def score_tracks(self, query: TrackQuery) -> TrackScores:
+                scores = np.full((len(query.current), len(query.track_ids)), 0.3, np.float32)
+                return TrackScores(scores, np.zeros(2, np.float32))
+
+        for threshold, expected in ((0.3, [1]), (0.31, [2])):
+            tracker = PoseTracker(TrackerOptions(match_threshold=threshold), Sure())
+            tracker.update(people((100, 200)), SIZE, 0.0)
+            assert ids(tracker, people((700, 500)), 0.1) == expected
 
 
 class TestGeometryMatchers:

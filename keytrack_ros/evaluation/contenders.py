@@ -67,7 +67,7 @@ _USUAL = {
 }
 METHODS = tuple(_USUAL)
 
-_ENTAILMENT = "pose_entailment"
+_ENTAILMENT = "pose_entailment_paper"
 """Name of the shipped network that compares two poses."""
 
 

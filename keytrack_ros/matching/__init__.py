@@ -1,1 +1,1 @@
-"""Two poses → a match score: Pose Entailment and its rivals behind one interface."""
+"""Who is who: Pose Entailment, its form for whole tracks, and their rivals, behind two interfaces."""

@@ -1,9 +1,11 @@
-"""The interface of everything that scores whether two poses in two frames are one person."""
+"""The interfaces of everything that scores who is who: pair by pair of poses, or pose by track."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+import numpy as np
 
 from keytrack_ros.poses import FloatArray, IntArray, Poses
 
@@ -37,3 +39,49 @@ class Matcher(Protocol):
     def score(self, query: MatchQuery) -> FloatArray:
         """[M] float32 in 0..1: how surely each pair of `query.pairs` is one person."""
         ...
+
+
+@dataclass(frozen=True)
+class TrackQuery:
+    """What a tracker asks of a track matcher in one frame: P current poses, T tracks that left Q poses.
+
+    Attributes:
+        current, past, gaps, seconds: as in `MatchQuery`.
+        camera: [Q, 2] float32, pixels by which the picture had moved, since each past pose, when the newest remembered
+            frame was taken.
+        track_ids: [T] int64, ascending, the ids in `past`.
+        candidates: how many nearest tracks a pose is compared with at most.
+    """
+
+    current: Poses
+    past: Poses
+    gaps: IntArray
+    seconds: FloatArray
+    camera: FloatArray
+    track_ids: IntArray
+    candidates: int
+
+
+@dataclass(frozen=True)
+class TrackScores:
+    """The answer.
+
+    Attributes:
+        scores: [P, T] float32 in 0..1, how surely each pose continues each track; −inf where they were not compared.
+        shift: [2] float32, pixels by which the picture has moved since the newest remembered frame.
+    """
+
+    scores: FloatArray
+    shift: FloatArray
+
+    @staticmethod
+    def none(poses: int, tracks: int) -> TrackScores:
+        """Nothing was compared."""
+        return TrackScores(np.full((poses, tracks), -np.inf, np.float32), np.zeros(2, np.float32))
+
+
+@runtime_checkable
+class TrackMatcher(Protocol):
+    """Scores poses against whole tracks; has no memory of its own."""
+
+    def score_tracks(self, query: TrackQuery) -> TrackScores: ...

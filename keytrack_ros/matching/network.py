@@ -23,27 +23,36 @@ MASKED = -1e4
 
 
 @dataclass(frozen=True)
-class NetworkOptions:
-    """Size of the network; the defaults are the paper's (A.3, table 7), δ = 4.
+class TransformerOptions:
+    """Size of a transformer; the defaults are the paper's (A.3, table 7).
 
     Attributes:
-        grid: columns and rows of the position tokens.
-        memory_frames: δ, the largest gap between the two poses.
-        segments: `distinct` or `paper`, see `tokens.segment_rows`.
         width: H, of every token.
         layers, heads: number of layers, and of attention heads in each.
         intermediate: width between the two matrices of the feed-forward part.
         dropout: of tokens, attention weights and both parts of each layer, while training.
     """
 
-    grid: tuple[int, int] = GRID
-    memory_frames: int = MEMORY_FRAMES
-    segments: str = "distinct"
     width: int = 128
     layers: int = 4
     heads: int = 4
     intermediate: int = 128
     dropout: float = 0.1
+
+
+@dataclass(frozen=True)
+class NetworkOptions(TransformerOptions):
+    """Size and input of Pose Entailment; the defaults are the paper's, δ = 4.
+
+    Attributes:
+        grid: columns and rows of the position tokens.
+        memory_frames: δ, the largest gap between the two poses.
+        segments: `distinct` or `paper`, see `tokens.segment_rows`.
+    """
+
+    grid: tuple[int, int] = GRID
+    memory_frames: int = MEMORY_FRAMES
+    segments: str = "distinct"
 
 
 class Embedding(nn.Module):
@@ -68,7 +77,7 @@ class Embedding(nn.Module):
 class SelfAttention(nn.Module):
     """Multi-head attention of some tokens (`asking`) over all of them, with output projection."""
 
-    def __init__(self, options: NetworkOptions) -> None:
+    def __init__(self, options: TransformerOptions) -> None:
         super().__init__()
         self.heads, self.head_width = options.heads, options.width // options.heads
         self.query = nn.Linear(options.width, options.width)
@@ -95,7 +104,7 @@ class SelfAttention(nn.Module):
 class Layer(nn.Module):
     """One layer of BERT; returns new values of the tokens in `asking` only."""
 
-    def __init__(self, options: NetworkOptions) -> None:
+    def __init__(self, options: TransformerOptions) -> None:
         super().__init__()
         self.attention = SelfAttention(options)
         self.attention_norm = nn.LayerNorm(options.width)

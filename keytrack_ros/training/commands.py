@@ -14,7 +14,7 @@ import typer
 from keytrack_ros.errors import KeytrackError
 from keytrack_ros.options import Options
 from keytrack_ros.training.detector_options import DetectorTrainOptions
-from keytrack_ros.training.options import TrainOptions
+from keytrack_ros.training.options import RECIPES, TrainOptions
 from keytrack_ros.training.pose_options import PoseTrainOptions
 from keytrack_ros.training.progress import console
 
@@ -26,8 +26,11 @@ def train() -> None:
     """Train networks on a CPU or GPU; every run can be stopped and resumed."""
 
 
-def _matcher(data: Path, out: Path, resume: bool = False, **values: Any) -> None:
-    """Train Pose Entailment on pose tracks.
+def _matcher(context: typer.Context, data: Path, out: Path, resume: bool = False, **values: Any) -> None:
+    """Train the matcher on pose tracks.
+
+    Recipes: `default` (the track network that ships), `pairs` (Pose Entailment in the same time), `paper` (Pose
+    Entailment as written in the paper, A.4). Options that are named win over the recipe's.
 
     The run folder gets checkpoint.pt, log.csv, loss.png, and at the end pose_entailment.pt, .onnx and .yaml, which a
     tracker uses when the folder is named by --models. Ctrl-C stops after the running step; --resume goes on from there.
@@ -35,7 +38,15 @@ def _matcher(data: Path, out: Path, resume: bool = False, **values: Any) -> None
     from keytrack_ros.training.matcher_command import train_matcher
 
     with _errors_shown():
-        train_matcher(data, out, resume, TrainOptions(**values))
+        train_matcher(data, out, resume, TrainOptions(**_with_recipe(context, values)))
+
+
+def _with_recipe(context: typer.Context, values: dict[str, Any]) -> dict[str, Any]:
+    """Options that were not named take the recipe's values."""
+    recipe = RECIPES.get(values["recipe"], {})
+    sources = {name: context.get_parameter_source(name) for name in recipe}
+    unnamed = [name for name, source in sources.items() if source is not None and source.name == "DEFAULT"]
+    return {**values, **{name: recipe[name] for name in unnamed}}
 
 
 @contextmanager
@@ -63,6 +74,9 @@ def _with_options(function: Any, options_class: type[Options], data: str) -> Any
         about = item.metadata
         choices = f" ({', '.join(about['choices'])})" if about["choices"] else ""
         parameters.append(_parameter(item.name, hints[item.name], item.default, about["description"] + choices))
+    if "context" in inspect.signature(function).parameters:
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        parameters.insert(0, inspect.Parameter("context", keyword, annotation=typer.Context))
     function.__signature__ = inspect.Signature(parameters)
     function.__annotations__ = {p.name: p.annotation for p in parameters}
     return function

@@ -19,8 +19,11 @@ from keytrack_ros import skeleton
 from keytrack_ros.errors import ModelError
 from keytrack_ros.inference.cards import file_sha256
 from keytrack_ros.matching.entailment import INPUTS, OUTPUT
+from keytrack_ros.matching.histories import SUMMARY_WIDTH, TOKEN_WIDTH
 from keytrack_ros.matching.network import EntailmentNetwork, NetworkOptions
 from keytrack_ros.matching.tokens import segment_rows
+from keytrack_ros.matching.track_entailment import TRACK_INPUTS
+from keytrack_ros.matching.track_network import MatcherNetwork, TrackNetwork, TrackNetworkOptions
 
 OPSET = 17
 TOLERANCE = 1e-5
@@ -34,18 +37,20 @@ SOURCE = "keytrack train matcher; see docs/models/pose_entailment.md"
 
 
 def export_matcher(
-    network: EntailmentNetwork, folder: Path, prior: float = 0.5, name: str = "pose_entailment"
+    network: MatcherNetwork, folder: Path, prior: float = 0.5, name: str = "pose_entailment"
 ) -> list[Path]:
     """Writes NAME.pt, NAME.onnx and NAME.yaml; the graph is compared with torch first.
 
-    `network` was trained on balanced pairs with hard negatives. Where a tracker must decide, most pairs are one person:
-    better candidates have gone to others already. Its logits are therefore moved to that prior (Saerens et al., 2002).
+    A network of pairs was trained on balanced pairs with hard negatives. Where a tracker must decide, most pairs are
+    one person: better candidates have gone to others already. Its logits are therefore moved to that prior (Saerens et
+    al., 2002). A network of tracks learns from scenes as they are, and `prior` is not used.
 
     Returns the three paths. Raises ModelError if the graph computes something else than the network.
     """
     network = copy.deepcopy(network).to("cpu").eval()
-    with torch.no_grad():
-        network.classifier.bias[1] += math.log(prior / (1 - prior))
+    if isinstance(network, EntailmentNetwork):
+        with torch.no_grad():
+            network.classifier.bias[1] += math.log(prior / (1 - prior))
     graph = onnx_bytes(network)
     error = largest_difference(network, graph)
     if error > TOLERANCE:
@@ -54,27 +59,38 @@ def export_matcher(
     weights, onnx_file, card = (folder / f"{name}{suffix}" for suffix in (".pt", ".onnx", ".yaml"))
     torch.save({"network": asdict(network.options), "weights": network.state_dict()}, weights)
     onnx_file.write_bytes(graph)
-    content = {
+    content: dict[str, Any] = {
         "name": name,
         "task": "matching",
         "file": onnx_file.name,
         "sha256": file_sha256(onnx_file),
         "licence": LICENCE,
         "source": SOURCE,
-        "grid": list(network.options.grid),
-        "memory_frames": network.options.memory_frames,
-        "segments": network.options.segments,
+        "weights": weights.name,
     }
+    if isinstance(network, EntailmentNetwork):
+        content |= {
+            "input": "pairs",
+            "grid": list(network.options.grid),
+            "memory_frames": network.options.memory_frames,
+            "segments": network.options.segments,
+        }
+    else:
+        content["input"] = "tracks"
     card.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
     return [weights, onnx_file, card]
 
 
-def load_weights(file: Path) -> EntailmentNetwork:
+def load_weights(file: Path) -> MatcherNetwork:
     """The torch network of a NAME.pt, in evaluation mode. Raises ModelError if it is not one."""
     try:
         content: Any = torch.load(file, map_location="cpu", weights_only=True)
-        options = {**content["network"], "grid": tuple(content["network"]["grid"])}
-        network = EntailmentNetwork(NetworkOptions(**options))
+        options = content["network"]
+        network: MatcherNetwork
+        if "grid" in options:
+            network = EntailmentNetwork(NetworkOptions(**{**options, "grid": tuple(options["grid"])}))
+        else:
+            network = TrackNetwork(TrackNetworkOptions(**options))
         network.load_state_dict(content["weights"])
     except OSError as error:
         raise ModelError(f"{file}: {error.strerror}") from None
@@ -83,41 +99,51 @@ def load_weights(file: Path) -> EntailmentNetwork:
     return network.eval()
 
 
-def onnx_bytes(network: EntailmentNetwork) -> bytes:
+def onnx_bytes(network: MatcherNetwork) -> bytes:
     """The network as ONNX with a free number of pairs."""
     stream = io.BytesIO()
+    names = _inputs(network)
     with warnings.catch_warnings():
         # The TorchScript exporter is chosen on purpose: the graph of its successor cannot be quantised.
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
             network,
-            _random_pairs(network.options, 2),
+            _random_pairs(network, 2),
             stream,  # type: ignore[arg-type]
-            input_names=list(INPUTS),
+            input_names=list(names),
             output_names=[OUTPUT],
-            dynamic_axes={name: {0: "pairs"} for name in (*INPUTS, OUTPUT)},
+            dynamic_axes={name: {0: "pairs"} for name in (*names, OUTPUT)},
             opset_version=OPSET,
             dynamo=False,
         )
     return stream.getvalue()
 
 
-def largest_difference(network: EntailmentNetwork, graph: bytes) -> float:
+def largest_difference(network: MatcherNetwork, graph: bytes) -> float:
     """Largest absolute difference of a logit between the graph on ONNX Runtime and torch, over several batch sizes."""
     session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
     worst = 0.0
     for count in (1, 3, 200):
-        tensors = _random_pairs(network.options, count)
+        tensors = _random_pairs(network, count)
         with torch.no_grad():
             expected = network(*tensors).numpy()
-        found = session.run([OUTPUT], {n: t.numpy() for n, t in zip(INPUTS, tensors, strict=True)})[0]
-        worst = max(worst, float(np.abs(found - expected).max()))
+        given = {name: tensor.numpy() for name, tensor in zip(_inputs(network), tensors, strict=True)}
+        worst = max(worst, float(np.abs(session.run([OUTPUT], given)[0] - expected).max()))
     return worst
 
 
-def _random_pairs(options: NetworkOptions, count: int) -> tuple[torch.Tensor, ...]:
+def _inputs(network: MatcherNetwork) -> tuple[str, ...]:
+    return INPUTS if isinstance(network, EntailmentNetwork) else TRACK_INPUTS
+
+
+def _random_pairs(network: MatcherNetwork, count: int) -> tuple[torch.Tensor, ...]:
     chance = np.random.default_rng(count)
-    shape = (count, 2 * skeleton.COUNT)
+    if isinstance(network, TrackNetwork):
+        tokens = chance.normal(size=(count, skeleton.COUNT, TOKEN_WIDTH))
+        tokens[:, :, 1] = chance.random(tokens.shape[:2]) < 0.8
+        summary = chance.normal(size=(count, SUMMARY_WIDTH))
+        return torch.from_numpy(tokens.astype(np.float32)), torch.from_numpy(summary.astype(np.float32))
+    options, shape = network.options, (count, 2 * skeleton.COUNT)
     rows = segment_rows(options.memory_frames, options.segments)
     return (
         torch.from_numpy(chance.integers(0, options.grid[0] * options.grid[1], shape)),

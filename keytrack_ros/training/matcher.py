@@ -1,4 +1,4 @@
-"""Trains Pose Entailment: cross-entropy over pairs of poses, AdamW, warm-up, then linear to 0 (paper A.4).
+"""Trains matchers: AdamW, warm-up, then linear to 0 (paper A.4).
 
 All chance of step k comes from (seed, k) alone, so that a resumed run walks the same curve as one never stopped.
 """
@@ -12,20 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch import nn
 
 from keytrack_ros.errors import OptionError
-from keytrack_ros.matching.network import EntailmentNetwork, NetworkOptions
-from keytrack_ros.matching.tokens import PairTokens
 from keytrack_ros.training.checkpoint import load_checkpoint, save_checkpoint
 from keytrack_ros.training.curves import Epoch, write_log
 from keytrack_ros.training.options import FIT_FOR_ANY_RUN, TrainOptions
-from keytrack_ros.training.pairs import Batch, PairSampler
+from keytrack_ros.training.tasks import make_task
 from keytrack_ros.training.tracks import Tracks
-
-_VALIDATION_SEED = 20191
-_CHUNK = 512
 
 
 @dataclass(frozen=True)
@@ -37,7 +31,7 @@ class Progress:
     epoch: int
     loss: float
     accuracy: float
-    pairs_per_second: float
+    examples_per_second: float
     validation_accuracy: float | None
 
 
@@ -52,7 +46,8 @@ class MatcherTraining:
         resume: continue from the folder's checkpoint.
 
     Raises:
-        DataError: the tracks give no pairs, or the checkpoint is missing or belongs to other data or other options.
+        DataError: the tracks give nothing to learn from, or the checkpoint is missing or belongs to other data or
+            other options.
         OptionError: CUDA was asked for and there is none.
     """
 
@@ -63,12 +58,9 @@ class MatcherTraining:
         self.device = _device(options.device)
         if options.threads:
             torch.set_num_threads(options.threads)
-        self._sampler = PairSampler(training, options.memory_frames, options.segments)
-        self._validation = PairSampler(validation, options.memory_frames, options.segments).nearest_batch(
-            options.validation_pairs, np.random.default_rng(_VALIDATION_SEED)
-        )
+        self._task = make_task(training, validation, options, self.device)
         torch.manual_seed(options.seed)
-        self.network = EntailmentNetwork(_network_options(options)).to(self.device)
+        self.network = self._task.network().to(self.device)
         self._optimiser = torch.optim.AdamW(_parameter_groups(self.network, options.weight_decay), fused=True)
         self.step = 0
         self.log: list[Epoch] = []
@@ -135,30 +127,25 @@ class MatcherTraining:
 
     def _train_step(self) -> None:
         seeds = np.random.SeedSequence((self.options.seed, self.step)).generate_state(2)
-        batch = self._sampler.batch(self.options.batch_size, np.random.default_rng(seeds[0]))
+        batch = self._task.batch(np.random.default_rng(seeds[0]))
         torch.manual_seed(int(seeds[1]))
         for group in self._optimiser.param_groups:
             group["lr"] = learning_rate(self.step, self.options)
         self.network.train()
-        labels = torch.from_numpy(batch.labels).to(self.device)
-        logits = self._logits(batch.tokens)
-        loss = cross_entropy(logits, labels)
+        loss, right = self._task.loss(self.network, batch)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        if self.options.gradient_limit:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.options.gradient_limit)
         self._optimiser.step()
         self.step += 1
         self._loss_sum += loss.item()
-        self._right += (logits.argmax(1) == labels).float().mean().item()
-
-    def _logits(self, tokens: PairTokens) -> Tensor:
-        arrays = (tokens.positions, tokens.types, tokens.segments, tokens.mask)
-        tensors = [torch.from_numpy(np.ascontiguousarray(array)).to(self.device) for array in arrays]
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.precision == "bfloat16"):
-            logits: Tensor = self.network(*tensors)
-        return logits.float()
+        self._right += right
 
     def _end_epoch(self) -> None:
-        loss, accuracy = self._validate(self._validation)
+        self.network.eval()
+        with torch.no_grad():
+            loss, accuracy = self._task.validate(self.network)
         steps = self.options.steps_per_epoch
         self.log.append(
             Epoch(
@@ -175,18 +162,6 @@ class MatcherTraining:
         self._loss_sum = self._right = 0.0
         write_log(self.folder / "log.csv", self.log)
 
-    def _validate(self, batch: Batch) -> tuple[float, float]:
-        self.network.eval()
-        tokens, count = batch.tokens, len(batch.labels)
-        parts = []
-        with torch.no_grad():
-            for start in range(0, count, _CHUNK):
-                rows = slice(start, start + _CHUNK)
-                part = PairTokens(tokens.positions[rows], tokens.types[rows], tokens.segments[rows], tokens.mask[rows])
-                parts.append(self._logits(part).cpu())
-        logits, labels = torch.cat(parts), torch.from_numpy(batch.labels)
-        return cross_entropy(logits, labels).item(), (logits.argmax(1) == labels).float().mean().item()
-
     def _progress(self) -> Progress:
         in_epoch = (self.step - 1) % self.options.steps_per_epoch + 1
         if in_epoch == self.options.steps_per_epoch and self.log:
@@ -199,7 +174,7 @@ class MatcherTraining:
             epoch=(self.step - 1) // self.options.steps_per_epoch + 1,
             loss=loss,
             accuracy=accuracy,
-            pairs_per_second=self.step * self.options.batch_size / max(self._seconds, 1e-9),
+            examples_per_second=self.step * self.options.batch_size / max(self._seconds, 1e-9),
             validation_accuracy=self.log[-1].validation_accuracy if self.log else None,
         )
 
@@ -212,11 +187,7 @@ def learning_rate(step: int, options: TrainOptions) -> float:
     return options.learning_rate * (options.steps - step) / max(options.steps - warm, 1)
 
 
-def _network_options(options: TrainOptions) -> NetworkOptions:
-    return NetworkOptions(memory_frames=options.memory_frames, segments=options.segments, dropout=options.dropout)
-
-
-def _parameter_groups(network: EntailmentNetwork, weight_decay: float) -> list[dict[str, object]]:
+def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
     """Biases and LayerNorm are not decayed, as usual with BERT."""
     matrices = [p for p in network.parameters() if p.ndim > 1]
     vectors = [p for p in network.parameters() if p.ndim <= 1]

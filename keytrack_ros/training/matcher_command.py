@@ -17,20 +17,25 @@ def train_matcher(data: Path, out: Path, resume: bool, options: TrainOptions) ->
     from keytrack_ros.training.curves import draw_curves
     from keytrack_ros.training.export import export_matcher
     from keytrack_ros.training.matcher import MatcherTraining, Progress
-    from keytrack_ros.training.tracks import held_back_videos, load_tracks, training_videos
+    from keytrack_ros.training.tracks import held_back_videos, load_tracks, training_videos, validation_videos
 
     tracks = load_tracks(data)
-    known, held_back = tracks.select(training_videos(tracks)), tracks.select(held_back_videos(tracks))
+    names, others = training_videos(tracks), held_back_videos(tracks)
+    if options.choose:
+        others = validation_videos(tracks)
+        names = [name for name in names if name not in others]
+    known, held_back = tracks.select(names), tracks.select(others)
     console.print(
-        f"{len(known.names)} videos with {len(known)} poses to train on; {len(held_back.names)} videos with "
-        f"{len(held_back)} poses held back"
+        f"{len(known.names)} videos with {len(known)} poses to train on; validated on {len(held_back.names)} others "
+        f"with {len(held_back)} poses"
     )
     training = MatcherTraining(known, held_back, out, options, resume)
+    example = "scenes" if options.input == "tracks" else "pairs"
 
     def text(seen: Progress) -> str:
         return (
             f"epoch {seen.epoch}  loss {seen.loss:.4f}  accuracy {seen.accuracy:.2%}  "
-            f"held back {percent(seen.validation_accuracy)}  {seen.pairs_per_second:.0f} pairs/s"
+            f"held back {percent(seen.validation_accuracy)}  {seen.examples_per_second:.0f} {example}/s"
         )
 
     def draw() -> None:
@@ -38,7 +43,9 @@ def train_matcher(data: Path, out: Path, resume: bool, options: TrainOptions) ->
 
     run_to_the_end(training, options.steps, options.steps_per_epoch, text, draw)
     draw()
-    files = export_matcher(training.network, out, options.prior)
+    prior = options.prior if options.input == "pairs" else 0.5
+    name = "pose_entailment" if options.input == "tracks" else "pose_entailment_paper"
+    files = export_matcher(training.network, out, prior, name)
     last = training.log[-1]
     console.print(
         f"loss {last.loss:.4f}, accuracy {last.accuracy:.2%}; on held-back videos {last.validation_loss:.4f} and "

@@ -5,37 +5,75 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from keytrack_ros.matching.tokens import SEGMENT_VARIANTS
-from keytrack_ros.options import Options, option
+from keytrack_ros.options import Options, Value, option
 
 FIT_FOR_ANY_RUN = ("threads", "device", "checkpoint_minutes", "prior")
 """Options that a resumed run may change: they say how fast and where, or what is done after the last step."""
 
 
+RECIPES: dict[str, dict[str, Value]] = {
+    "default": {},
+    "pairs": {
+        "input": "pairs",
+        "epochs": 14,
+        "steps_per_epoch": 1000,
+        "batch_size": 256,
+        "learning_rate": 1e-3,
+        "warm_up": 0.05,
+        "gradient_limit": 0.0,
+    },
+    "paper": {
+        "input": "pairs",
+        "epochs": 25,
+        "steps_per_epoch": 3000,
+        "batch_size": 32,
+        "learning_rate": 1e-4,
+        "warm_up": 0.01,
+        "gradient_limit": 0.0,
+    },
+}
+"""Values in which a recipe differs from the defaults of `TrainOptions`.
+
+`default` trains the track network, `pairs` Pose Entailment of the paper in the same time; `paper` does so as written in
+A.4 (AdamW, 1e-4, warm-up 1 %, linear to 0, 25 epochs, batches of 32, balanced classes, N(0, 0.02), dropout 0.1), where
+an epoch is 96,000 pairs, about one for each two poses of the data.
+"""
+
+
 @dataclass(frozen=True)
 class TrainOptions(Options):
-    """How the matcher is trained.
+    """How the matcher is trained. The defaults are the recipe `default`; see `RECIPES`."""
 
-    The defaults are meant for a 2-core CPU: about 80 minutes on one core (780 pairs a second), and half of that with
-    bfloat16 where the processor has it.
-    """
-
-    epochs: int = option(14, "epochs; each ends with a validation and a checkpoint", at_least=1, at_most=10_000)
-    steps_per_epoch: int = option(1000, "batches in an epoch", at_least=1, at_most=1_000_000)
-    batch_size: int = option(256, "pairs in a batch, half of them one person", at_least=2, at_most=65_536)
-    learning_rate: float = option(1e-3, "highest learning rate", at_least=1e-7, at_most=1.0)
-    warm_up: float = option(0.05, "part of all steps in which the learning rate rises", at_least=0.0, at_most=0.9)
+    recipe: str = option("default", "sets the other options, unless they are named", choices=tuple(RECIPES))
+    input: str = option(
+        "tracks",
+        "what the network compares a pose with: a track, or one pose as in the paper",
+        choices=("tracks", "pairs"),
+    )
+    epochs: int = option(9, "epochs; each ends with a validation and a checkpoint", at_least=1, at_most=10_000)
+    steps_per_epoch: int = option(100, "batches in an epoch", at_least=1, at_most=1_000_000)
+    batch_size: int = option(48, "scenes in a batch, or pairs, half of them one person", at_least=2, at_most=65_536)
+    learning_rate: float = option(1.5e-3, "highest learning rate", at_least=1e-7, at_most=1.0)
+    warm_up: float = option(0.15, "part of all steps in which the learning rate rises", at_least=0.0, at_most=0.9)
     weight_decay: float = option(0.01, "AdamW's, on matrices only", at_least=0.0, at_most=1.0)
+    gradient_limit: float = option(
+        1.0, "longer gradients are cut to this norm; 0 = none are", at_least=0.0, at_most=1e6
+    )
     dropout: float = option(0.1, "dropout of the network", at_least=0.0, at_most=0.9)
-    memory_frames: int = option(4, "δ: largest gap between two poses", at_least=1, at_most=16)
-    segments: str = option("distinct", "variant of the segment tokens", choices=SEGMENT_VARIANTS)
+    memory_frames: int = option(4, "pairs: δ, the largest gap between two poses", at_least=1, at_most=16)
+    segments: str = option("distinct", "pairs: variant of the segment tokens", choices=SEGMENT_VARIANTS)
     prior: float = option(
         0.9,
-        "how often the pair that a tracker is left with is one person; half of the training pairs are",
+        "pairs: how often the pair that a tracker is left with is one person; half of the training pairs are",
         at_least=0.5,
         at_most=0.99,
     )
-    validation_pairs: int = option(4096, "pairs of held-back videos in a validation", at_least=2, at_most=1_000_000)
-    seed: int = option(1, "of weights, pairs and dropout", at_least=0, at_most=2**31 - 1)
+    choose: bool = option(
+        False, "keep the validation videos from training too, and validate on them: for choosing between options"
+    )
+    validation_pairs: int = option(4096, "pairs in a validation", at_least=2, at_most=1_000_000)
+    validation_scenes: int = option(512, "scenes in a validation", at_least=2, at_most=1_000_000)
+    seed: int = option(1, "of weights, data and dropout", at_least=0, at_most=2**31 - 1)
     precision: str = option(
         "float32",
         "of matrix products; bfloat16 is twice as fast where the processor knows it",

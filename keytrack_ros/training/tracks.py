@@ -28,6 +28,7 @@ EXCLUDED = ("000003_bonn_train", "014506_mpii_train", "000015_bonn_train", "0000
 """SoMoF clips with the same footage as Bonn videos: used for nothing."""
 
 HELD_BACK_PERCENT = 21
+VALIDATION_PERCENT = 25
 
 BONN_SIZE = (960, 540)
 USUAL_SIZES = ((640, 360), (640, 480), (854, 480), (1280, 720), (1920, 1080))
@@ -94,12 +95,22 @@ def is_held_back(name: str) -> bool:
 
     The last digit of the video's number is left out of the hash: neighbouring numbers are often cut from one recording.
     """
+    return _drawn(name, "") < HELD_BACK_PERCENT
+
+
+def is_validation(name: str) -> bool:
+    """Whether a video is one of those on which choices are made: about a quarter of what is not held back."""
+    return not is_held_back(name) and _drawn(name, "validation/") < VALIDATION_PERCENT
+
+
+def _drawn(name: str, salt: str) -> int:
+    """0 … 99 by hash of the name; 100, which is in no split, for videos of one person."""
     source, _, video = name.partition("/")
     if source not in MULTI_PERSON:
-        return False
+        return 100
     number = video.split("_")[0]
-    digest = hashlib.sha256(f"{source}/{number[:-1]}".encode()).digest()
-    return int.from_bytes(digest[:4], "big") % 100 < HELD_BACK_PERCENT
+    digest = hashlib.sha256(f"{salt}{source}/{number[:-1]}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") % 100
 
 
 def held_back_videos(tracks: Tracks) -> list[str]:
@@ -110,6 +121,11 @@ def held_back_videos(tracks: Tracks) -> list[str]:
 def training_videos(tracks: Tracks) -> list[str]:
     """Names of the videos of `tracks` that may be trained on."""
     return [name for name in tracks.names if not is_held_back(name)]
+
+
+def validation_videos(tracks: Tracks) -> list[str]:
+    """Those training videos of `tracks` on which choices are made."""
+    return [name for name in tracks.names if is_validation(name)]
 
 
 def load_tracks(folder: Path, sources: Sequence[str] = tuple(FILES)) -> Tracks:

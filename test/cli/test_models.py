@@ -387,6 +387,6 @@ def test_foreseeable_errors_end_in_one_line(cache: Path, command: tuple[str, ...
 
 
 def test_info_of_a_shipped_network() -> None:
-    _, said = keytrack("info", "pose_entailment")
+    _, said = keytrack("info", "pose_entailment_paper")
     assert "parameters: 473,218 multiply-adds: " in said
     assert "origin: shipped with the package" in said

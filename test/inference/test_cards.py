@@ -123,4 +123,8 @@ def test_every_model_file_of_the_package_is_well_formed():
     assert {name: loaded.name for name, loaded in cards.items()} == {name: name for name in cards}
     assert isinstance(cards["yolox_nano_person"], DetectorCard)
     assert isinstance(cards["efficientpose_ii_lite"], PoseCard)
-    assert isinstance(cards["pose_entailment"], MatcherCard)
+    default, paper = cards["pose_entailment"], cards["pose_entailment_paper"]
+    assert isinstance(default, MatcherCard)
+    assert isinstance(paper, MatcherCard)
+    assert (default.input, default.auto) == ("tracks", True)
+    assert (paper.input, paper.auto) == ("pairs", False)

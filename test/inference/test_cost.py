@@ -60,7 +60,7 @@ def test_matrix_products(tmp_path: Path) -> None:
 
 
 def test_the_shipped_matcher_has_the_parameters_of_its_paper_with_five_segments() -> None:
-    assert network_cost(PACKAGE_MODELS / "pose_entailment.onnx").parameters == 473_218
+    assert network_cost(PACKAGE_MODELS / "pose_entailment_paper.onnx").parameters == 473_218
 
 
 @pytest.mark.parametrize("content", [b"", b"not a network"])

@@ -2,6 +2,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,14 @@ from typer.testing import CliRunner
 from keytrack_ros.inference.cards import MatcherCard
 from keytrack_ros.inference.registry import find_model
 from keytrack_ros.training.commands import train_app
+from keytrack_ros.training.options import TrainOptions
 from test.training.toy_tracks import write_tracks
 
 pytest.importorskip("torch", reason="torch is not installed; make dev installs it")
 
 REPOSITORY = Path(__file__).parents[2]
-TINY = ["--steps-per-epoch", "3", "--batch-size", "16", "--validation-pairs", "32", "--threads", "1"]
+TINY = ["--steps-per-epoch", "3", "--batch-size", "4", "--validation-scenes", "8", "--validation-pairs", "32"]
+TINY += ["--threads", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -23,16 +26,35 @@ def data(tmp_path_factory) -> Path:
     return write_tracks(tmp_path_factory.mktemp("tracks"))
 
 
-def test_a_run_leaves_log_picture_checkpoint_and_a_network(data, tmp_path):
+@pytest.mark.parametrize(
+    ("recipe", "name", "kind"),
+    [("default", "pose_entailment", "tracks"), ("paper", "pose_entailment_paper", "pairs")],
+)
+def test_a_run_leaves_log_picture_checkpoint_and_a_network(data, tmp_path, recipe, name, kind):
     result = CliRunner().invoke(
-        train_app, ["matcher", "--data", str(data), "--out", str(tmp_path), *TINY, "--epochs", "2"]
+        train_app,
+        ["matcher", "--data", str(data), "--out", str(tmp_path), "--recipe", recipe, *TINY, "--epochs", "2"],
     )
     assert result.exit_code == 0, result.output
     names = {file.name for file in tmp_path.iterdir()}
-    weights = {"pose_entailment.pt", "pose_entailment.onnx", "pose_entailment.yaml"}
+    weights = {f"{name}.pt", f"{name}.onnx", f"{name}.yaml"}
     assert names == {"checkpoint.pt", "log.csv", "loss.png"} | weights
-    assert find_model(MatcherCard, folders=[tmp_path]).path == tmp_path / "pose_entailment.onnx"
+    card = find_model(MatcherCard, name, [tmp_path])
+    assert (card.path, card.input) == (tmp_path / f"{name}.onnx", kind)
     assert "on held-back videos" in " ".join(result.output.split())
+
+
+def test_options_that_are_named_win_over_the_recipes(data, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("keytrack_ros.training.matcher_command.train_matcher", lambda *a: seen.append(a[-1]))
+    arguments = ["matcher", "--data", str(data), "--out", str(tmp_path)]
+    for more in (["--recipe", "paper"], ["--recipe", "paper", "--epochs", "9"], []):
+        assert CliRunner().invoke(train_app, [*arguments, *more]).exit_code == 0
+    paper, mixed, default = seen
+    assert (paper.input, paper.epochs, paper.batch_size, paper.learning_rate) == ("pairs", 25, 32, 1e-4)
+    assert (paper.warm_up, paper.dropout, paper.gradient_limit) == (0.01, 0.1, 0)
+    assert mixed == replace(paper, epochs=9)
+    assert default == TrainOptions()
 
 
 def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(data, tmp_path):

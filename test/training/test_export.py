@@ -10,6 +10,7 @@ from keytrack_ros.inference.cards import MatcherCard  # noqa: E402
 from keytrack_ros.inference.registry import PACKAGE_MODELS, find_model  # noqa: E402
 from keytrack_ros.inference.session import OnnxSession  # noqa: E402
 from keytrack_ros.matching.network import EntailmentNetwork, NetworkOptions  # noqa: E402
+from keytrack_ros.matching.track_network import TrackNetwork  # noqa: E402
 from keytrack_ros.training.export import export_matcher, largest_difference, load_weights, onnx_bytes  # noqa: E402
 
 
@@ -68,5 +69,17 @@ def test_weights_of_something_else_are_refused(tmp_path):
 
 
 def test_the_shipped_weights_have_the_papers_size():
-    assert sum(p.numel() for p in load_weights(PACKAGE_MODELS / "pose_entailment.pt").parameters()) == 473_218
-    assert (PACKAGE_MODELS / "pose_entailment.pt").stat().st_size < 2_500_000
+    assert sum(p.numel() for p in load_weights(PACKAGE_MODELS / "pose_entailment_paper.pt").parameters()) == 473_218
+    assert (PACKAGE_MODELS / "pose_entailment_paper.pt").stat().st_size < 2_500_000
+
+
+def test_an_exported_network_of_tracks_is_found_and_equals_torch(tmp_path):
+    torch.manual_seed(0)
+    network = TrackNetwork().eval()
+    export_matcher(network, tmp_path, name="mine")
+    card = find_model(MatcherCard, "mine", [tmp_path])
+    assert (card.input, card.weights) == ("tracks", "mine.pt")
+    assert largest_difference(network, card.path.read_bytes()) < 1e-5
+    weights = load_weights(tmp_path / "mine.pt")
+    assert isinstance(weights, TrackNetwork)
+    assert all(torch.equal(value, network.state_dict()[key]) for key, value in weights.state_dict().items())

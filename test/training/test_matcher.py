@@ -13,7 +13,10 @@ from keytrack_ros.training.options import TrainOptions  # noqa: E402
 from keytrack_ros.training.tracks import held_back_videos, load_tracks, training_videos  # noqa: E402
 from test.training.toy_tracks import write_tracks  # noqa: E402
 
-TINY = TrainOptions(epochs=3, steps_per_epoch=4, batch_size=32, validation_pairs=64, threads=1)
+TINY = TrainOptions(
+    input="pairs", epochs=3, steps_per_epoch=4, batch_size=32, learning_rate=1e-3, validation_pairs=64, threads=1
+)
+TRACKS = dataclasses.replace(TINY, input="tracks", batch_size=4, validation_scenes=8)
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +45,20 @@ def test_it_learns_to_tell_people_apart(splits, tmp_path):
     assert float(rows[-1]["loss"]) == pytest.approx(run.log[-1].loss, abs=1e-5)
 
 
-@pytest.mark.parametrize("stop_at", [4, 6])
-def test_a_resumed_run_walks_the_same_curve(splits, tmp_path, stop_at):
-    whole, reports = trained(splits, tmp_path / "whole")
-    first, _ = trained(splits, tmp_path / "parts", stop_at=stop_at)
+def test_it_learns_which_track_a_pose_continues(splits, tmp_path):
+    options = dataclasses.replace(TRACKS, epochs=2, steps_per_epoch=15, batch_size=8, warm_up=0.2, dropout=0.0)
+    run, _ = trained(splits, tmp_path, options)
+    assert run.log[0].loss > 1.0
+    assert run.log[-1].validation_loss < run.log[0].validation_loss
+    assert run.log[-1].validation_accuracy > 0.9
+
+
+@pytest.mark.parametrize(("options", "stop_at"), [(TINY, 4), (TINY, 6), (TRACKS, 6)])
+def test_a_resumed_run_walks_the_same_curve(splits, tmp_path, options, stop_at):
+    whole, reports = trained(splits, tmp_path / "whole", options)
+    first, _ = trained(splits, tmp_path / "parts", options, stop_at=stop_at)
     assert (first.step, first.finished) == (stop_at, False)
-    second, later = trained(splits, tmp_path / "parts", resume=True)
+    second, later = trained(splits, tmp_path / "parts", options, resume=True)
     assert [r.loss for r in later] == [r.loss for r in reports[stop_at:]]
     assert [dataclasses.replace(e, seconds=0) for e in second.log] == [
         dataclasses.replace(e, seconds=0) for e in whole.log
@@ -61,7 +72,7 @@ def test_progress_names_step_epoch_and_means(splits, tmp_path):
     assert [(r.step, r.epoch) for r in reports[3:6]] == [(4, 1), (5, 2), (6, 2)]
     assert reports[2].validation_accuracy is None
     assert reports[-1].validation_accuracy is not None
-    assert all(0.3 < r.loss < 1.5 and r.pairs_per_second > 0 for r in reports)
+    assert all(0.3 < r.loss < 1.5 and r.examples_per_second > 0 for r in reports)
 
 
 def test_the_learning_rate_warms_up_and_falls_to_zero():

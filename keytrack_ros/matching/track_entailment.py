@@ -1,0 +1,84 @@
+"""Track entailment as a matcher: where tracks should be, how the camera has moved, and a network on ONNX Runtime."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from keytrack_ros.errors import ModelError
+from keytrack_ros.inference.cards import MatcherCard
+from keytrack_ros.inference.session import OnnxSession
+from keytrack_ros.matching.histories import (
+    SUMMARY_WIDTH,
+    TOKEN_WIDTH,
+    collect_histories,
+    expected_poses,
+    near_pairs,
+    pair_features,
+)
+from keytrack_ros.matching.matcher import TrackQuery, TrackScores
+from keytrack_ros.matching.motion import camera_shift
+from keytrack_ros.poses import FloatArray
+
+TRACK_INPUTS = ("tokens", "summary")
+OUTPUT = "logits"
+
+
+class TrackEntailmentMatcher:
+    """Scores poses against tracks with a track network.
+
+    Args:
+        card: model file of the network, with its `path` set.
+        threads: cores that one call may use; 0 = all.
+
+    Raises:
+        ModelError: the network cannot be loaded or is another one than its model file says.
+    """
+
+    def __init__(self, card: MatcherCard, threads: int = 0) -> None:
+        self.card = card
+        self._session = OnnxSession(card.path, threads)
+        widths = {name: shape[-1] for name, shape in self._session.input_shapes.items()}
+        if widths != dict(zip(TRACK_INPUTS, (TOKEN_WIDTH, SUMMARY_WIDTH), strict=True)):
+            raise ModelError(
+                f"{card.path}: inputs {', '.join(f'{n} of {w}' for n, w in widths.items())}; a track matcher has "
+                f"tokens of {TOKEN_WIDTH} and summary of {SUMMARY_WIDTH}; export it with `keytrack train matcher`"
+            )
+
+    def score_tracks(self, query: TrackQuery) -> TrackScores:
+        """Mutual probabilities, and the camera's shift.
+
+        Poses without keypoints are compared with nobody.
+        """
+        poses, tracks = len(query.current), len(query.track_ids)
+        if poses == 0 or tracks == 0:
+            return TrackScores.none(poses, tracks)
+        # Past poses are put where the camera of the newest remembered frame would have shown them.
+        moved = query.past.with_fields(keypoints=query.past.keypoints + query.camera[:, None])
+        histories = collect_histories(moved, query.gaps, query.seconds, query.track_ids)
+        velocity = histories.velocities
+        expected = expected_poses(histories, velocity)
+        visible = query.current.visible
+        shift = camera_shift(
+            query.current.keypoints[None], visible[None], expected[None], histories.visible[None, :, 0]
+        )[0]
+        keypoints = query.current.keypoints - shift
+        pairs = near_pairs(keypoints[None], visible[None], expected, histories, query.candidates)
+        logits = np.full((poses, tracks), -np.inf, np.float32)
+        if len(pairs):
+            _, a, b = pairs.T
+            tokens, summary = pair_features(keypoints[a], query.current.scores[a], histories[b], velocity[b])
+            logits[a, b] = self._session.run({"tokens": tokens, "summary": summary})[OUTPUT]
+        return TrackScores(mutual_probabilities(logits), shift)
+
+
+def mutual_probabilities(logits: FloatArray) -> FloatArray:
+    """How surely a pose and a track belong together, given all other poses and tracks: [P, T] → [P, T].
+
+    The geometric mean of two answers: which track continues with this pose (softmax over tracks), and which pose
+    continues this track (softmax over poses), each with "none" as one more answer of logit 0. Among look-alikes both
+    are low, so that a greedy assignment takes clear cases first. −inf stays where `logits` is −inf.
+    """
+    of_tracks = np.logaddexp(np.logaddexp.reduce(logits, axis=1, keepdims=True), 0)
+    of_poses = np.logaddexp(np.logaddexp.reduce(logits, axis=0, keepdims=True), 0)
+    scores = np.exp(logits - (of_tracks + of_poses) / 2)
+    return np.where(np.isneginf(logits), -np.inf, scores).astype(np.float32)
