@@ -1,6 +1,6 @@
-"""Who keeps identities better: Pose Entailment or geometry, in the same tracker, on videos that no training has seen.
+"""Who keeps identities better: entailment or geometry, in the same tracker, on videos that no training has seen.
 
-    python bench/identity.py score  --data FOLDER    the table of docs/results.md
+    python bench/identity.py score  --data FOLDER    the tables of docs/results.md
     python bench/identity.py choose --data FOLDER    thresholds of the rivals, chosen on the training videos
     python bench/identity.py time                    how long matching takes
 
@@ -11,14 +11,16 @@ belongs to whom is known, so that only association is measured:
 ID switches: poses of a person whose track id is not the last one that this person had (as in MOTA).
 %IDSW: the same weighted by keypoints: visible keypoints of those poses, per cent of all visible keypoints (KeyTrack).
 IDF1: 2 IDTP / (2 IDTP + IDFP + IDFN) under the best one-to-one map of people to ids, per sequence (Ristani et al.).
+AssA: mean over poses of |both| / |either|, of the poses of its person and the poses of its id (HOTA, Luiten et al.).
 """
 
 from __future__ import annotations
 
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -29,9 +31,11 @@ from scipy.optimize import linear_sum_assignment
 
 from keytrack_ros import skeleton
 from keytrack_ros.boxes import box_iou
-from keytrack_ros.matching.entailment import EntailmentMatcher
 from keytrack_ros.matching.geometry import IouMatcher, OksMatcher
-from keytrack_ros.matching.matcher import Matcher, MatchQuery
+from keytrack_ros.matching.histories import collect_histories, expected_poses
+from keytrack_ros.matching.matcher import Matcher, MatchQuery, TrackMatcher, TrackQuery, TrackScores
+from keytrack_ros.matching.motion import camera_shift
+from keytrack_ros.matching.select import open_matcher
 from keytrack_ros.oks import oks
 from keytrack_ros.poses import FloatArray, IntArray, Poses, keypoint_boxes
 from keytrack_ros.tracker import PoseTracker, TrackerOptions
@@ -75,13 +79,45 @@ def _grown(poses: Poses) -> FloatArray:
     return np.concatenate([centre - half, centre + half], 1)
 
 
-RIVALS: dict[str, tuple[Callable[[], Matcher], TrackerOptions]] = {
-    "IoU": (IouMatcher, TrackerOptions(match_threshold=0.001)),
-    "IoU with t−1, boxes x 1.75": (GrownIouMatcher, TrackerOptions(match_threshold=0.001, memory_frames=1)),
-    "OKS": (OksMatcher, TrackerOptions(match_threshold=0.001)),
-    "OKS, sigmas x 4": (WideOksMatcher, TrackerOptions(match_threshold=0.005)),
+class PredictedOksMatcher:
+    """OKS, sigmas three times as large, with where each track should be: constant velocity, no network.
+
+    With `camera`, after the camera's shift has been found and taken out, as the default configuration does.
+    """
+
+    def __init__(self, camera: bool) -> None:
+        self._camera = camera
+
+    def score_tracks(self, query: TrackQuery) -> TrackScores:
+        moved = query.past.with_fields(keypoints=query.past.keypoints + query.camera[:, None])
+        histories = collect_histories(moved, query.gaps, query.seconds, query.track_ids)
+        expected, seen = expected_poses(histories, histories.velocities), histories.visible[:, 0]
+        shift = np.zeros(2, np.float32)
+        if self._camera:
+            current = query.current
+            shift = camera_shift(current.keypoints[None], current.visible[None], expected[None], seen[None])[0]
+        tracks = Poses(expected + shift, histories.scores[:, 0])
+        return TrackScores(oks(query.current, tracks, 3 * skeleton.SIGMAS), shift)
+
+
+OURS = {
+    "default: track entailment": TrackerOptions(),
+    "paper: Pose Entailment": TrackerOptions(model="pose_entailment_paper", memory_frames=4, match_threshold=0.5),
 }
-"""Matcher and the tracker's options, with the threshold that `choose` finds on the training videos."""
+"""The two configurations of the package."""
+
+RIVALS: dict[str, tuple[Callable[[], Matcher | TrackMatcher], TrackerOptions]] = {
+    "IoU": (IouMatcher, TrackerOptions(match_threshold=0.001, memory_frames=4)),
+    "IoU with t−1, boxes x 1.75": (GrownIouMatcher, TrackerOptions(match_threshold=0.001, memory_frames=1)),
+    "OKS": (OksMatcher, TrackerOptions(match_threshold=0.001, memory_frames=4)),
+    "OKS, sigmas x 4": (WideOksMatcher, TrackerOptions(match_threshold=0.005, memory_frames=4)),
+    "OKS with prediction": (lambda: PredictedOksMatcher(False), TrackerOptions(match_threshold=0.1)),
+    "OKS with prediction and camera": (lambda: PredictedOksMatcher(True), TrackerOptions(match_threshold=0.05)),
+}
+"""Matcher and the tracker's options, with the threshold that `choose` finds on the training videos.
+
+The last one is not a rival but the default configuration without its network.
+"""
 
 THRESHOLDS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3)
 
@@ -172,7 +208,8 @@ class Score:
     matched: int = 0
     truths: int = 0
     answers: int = 0
-    switches_in: dict[str, int] = field(default_factory=dict)
+    association: float = 0.0
+    identified: int = 0
 
     def add(self, steps: list[Step], ids: list[IntArray]) -> None:
         """`ids`: for each step [P] track ids, all ≥ 1."""
@@ -191,6 +228,11 @@ class Score:
                     self.switched_keypoints += weight[person]
                 last[person] = track_id
                 together[person, track_id] = together.get((person, track_id), 0) + 1
+        people_count = Counter(int(p) for step in steps for p in step.people)
+        id_count = Counter(int(i) for given in ids for i in given)
+        for (person, track_id), number in together.items():
+            self.association += number * number / (people_count[person] + id_count[track_id] - number)
+            self.identified += number
         if together:
             people, columns = (sorted({pair[i] for pair in together}) for i in (0, 1))
             counts = np.zeros((len(people), len(columns)))
@@ -207,8 +249,13 @@ class Score:
         """Per cent; IDTP + IDFN = truths and IDTP + IDFP = answers."""
         return 100 * 2 * self.matched / max(self.truths + self.answers, 1)
 
+    @property
+    def assa(self) -> float:
+        """Per cent."""
+        return 100 * self.association / max(self.identified, 1)
 
-def measured(tracks: Tracks, setting: str, matcher: Matcher, options: TrackerOptions) -> Score:
+
+def measured(tracks: Tracks, setting: str, matcher: Matcher | TrackMatcher, options: TrackerOptions) -> Score:
     """The tracker's score over all videos of `tracks`."""
     stride, perturbed = SETTINGS[setting]
     score = Score()
@@ -222,10 +269,10 @@ def measured(tracks: Tracks, setting: str, matcher: Matcher, options: TrackerOpt
 
 
 def markdown(results: Mapping[str, Mapping[str, Score]]) -> str:
-    """One table: a line for each matcher, and in each column switches · %IDSW · IDF1."""
+    """One table: a line for each matcher, and in each column switches · %IDSW · IDF1 · AssA."""
     lines = [f"| matcher | {' | '.join(f'stride {s}' for s in SETTINGS)} |", "|---|" + "---:|" * len(SETTINGS)]
     for name, scores in results.items():
-        cells = [f"{s.switches} · {s.percent_switched:.2f} · {s.idf1:.1f}" for s in scores.values()]
+        cells = [f"{s.switches} · {s.percent_switched:.2f} · {s.idf1:.1f} · {s.assa:.1f}" for s in scores.values()]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -241,15 +288,16 @@ def score(
     """Scores all matchers on the held-back videos."""
     tracks = load_tracks(data, MULTI_PERSON)
     tracks = tracks.select(held_back_videos(tracks))
-    entailment = EntailmentMatcher(folders=models or (), threads=threads)
-    trackers: dict[str, tuple[Matcher, TrackerOptions]] = {"Pose Entailment": (entailment, TrackerOptions())}
+    trackers: dict[str, tuple[Matcher | TrackMatcher, TrackerOptions]] = {
+        name: (open_matcher(options.model, models or (), threads), options) for name, options in OURS.items()
+    }
     for name, (make, options) in RIVALS.items():
         trackers[f"{name} ≥ {options.match_threshold:g}"] = make(), options
     jobs = [(name, setting) for name in trackers for setting in SETTINGS]
     results: dict[str, dict[str, Score]] = {name: {} for name in trackers}
     for name, setting in track(jobs, "scoring"):
         results[name][setting] = measured(tracks, setting, *trackers[name])
-    typer.echo(f"{len(tracks.names)} videos, {len(tracks)} poses; ID switches · %IDSW · IDF1\n")
+    typer.echo(f"{len(tracks.names)} videos, {len(tracks)} poses; ID switches · %IDSW · IDF1 · AssA\n")
     typer.echo(markdown(results))
 
 
@@ -268,33 +316,23 @@ def choose(data: Data, settings: str = "1,8,1 perturbed,4 perturbed") -> None:
 
 
 @app.command("time")
-def time_matching(people: int = 20, memory_frames: int = 4, candidates: int = 5, threads: int = 0) -> None:
-    """Times the shipped network on people × memory_frames × candidates pairs, as one frame of a crowd has them."""
+def time_matching(people: int = 20, frames: int = 60, threads: int = 0) -> None:
+    """Times the matching step of both configurations in a crowd that walks about."""
     chance = np.random.default_rng(0)
     size = (1280, 720)
-
-    def crowd(count: int) -> Poses:
-        points = chance.uniform(0.1, 0.9, (count, 1, 2)) * size + chance.normal(0, 40, (count, skeleton.COUNT, 2))
-        return Poses(points, np.ones((count, skeleton.COUNT)))
-
-    past = crowd(people * memory_frames)
-    gaps = np.repeat(np.arange(1, memory_frames + 1), people)
-    pairs = [
-        (a, f * people + (a + j) % people)
-        for a in range(people)
-        for f in range(memory_frames)
-        for j in range(candidates)
-    ]
-    query = MatchQuery(crowd(people), past, gaps, gaps / FPS, np.array(pairs, np.int64), size)
-    matcher = EntailmentMatcher(threads=threads)
-    seconds = []
-    for _ in range(30):
-        began = time.perf_counter()
-        matcher.score(query)
-        seconds.append(time.perf_counter() - began)
-    typer.echo(
-        f"{len(pairs)} pairs: median {1e3 * float(np.median(seconds)):.1f} ms, fastest {1e3 * min(seconds):.1f} ms"
-    )
+    places = chance.uniform(0.1, 0.9, (people, 1, 2)) * size
+    shapes, speeds = chance.normal(0, 40, (people, skeleton.COUNT, 2)), chance.normal(0, 60, (people, 1, 2))
+    for name, options in OURS.items():
+        tracker = PoseTracker(options, open_matcher(options.model, threads=threads))
+        seconds = []
+        for frame in range(frames):
+            jitter = chance.normal(0, 2, shapes.shape)
+            crowd = Poses(places + shapes + jitter + speeds * frame / FPS, np.ones((people, skeleton.COUNT)))
+            began = time.perf_counter()
+            tracker.update(crowd, size, frame / FPS)
+            seconds.append(1e3 * (time.perf_counter() - began))
+        steady = seconds[options.memory_frames :]
+        typer.echo(f"{name}: {people} people, median {np.median(steady):.1f} ms, fastest {min(steady):.1f} ms")
 
 
 if __name__ == "__main__":
