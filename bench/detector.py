@@ -36,13 +36,16 @@ FALSE_BOXES = 0.3
 
 Models = Annotated[str, typer.Option(help="folders with networks, separated by ':'")]
 Threads = Annotated[int, typer.Option(help="cores that a network may use; 0 = all")]
+NmsIou = Annotated[float, typer.Option(help="of two boxes that overlap by more than this IoU the better one stays")]
 
 
 @app.command()
-def score(clip: Path, names: list[str], models: Models = "", threads: Threads = 0, rounds: int = 2) -> None:
+def score(
+    clip: Path, names: list[str], models: Models = "", threads: Threads = 0, nms_iou: NmsIou = 0.6, rounds: int = 2
+) -> None:
     """Recall at IoU 0.5 and false boxes a frame over score thresholds, and time a frame."""
     frames, labels = annotated(clip)
-    detectors = [opened(name, LOWEST_SCORE, models, threads) for name in names]
+    detectors = [opened(name, LOWEST_SCORE, models, threads, nms_iou) for name in names]
     found: list[list[tuple[FloatArray, FloatArray]]] = [[] for _ in names]
     seconds: list[list[float]] = [[] for _ in names]
     for turn in range(rounds):
@@ -75,6 +78,7 @@ def montage(
     name: str = "auto",
     models: Models = "",
     threads: Threads = 0,
+    nms_iou: NmsIou = 0.6,
     threshold: float = 0.3,
     first: int = 0,
     every: int = 20,
@@ -83,7 +87,7 @@ def montage(
     width: int = 480,
 ) -> None:
     """Draws what a detector finds on every n-th frame of a video."""
-    detector = opened(name, threshold, models, threads)
+    detector = opened(name, threshold, models, threads, nms_iou)
     with open_source(video, start=first, every=every, frames=count) as source:
         tiles = [tile(frame.image_bgr, detector, f"frame {frame.index}", width) for frame in source]
     if not tiles:
@@ -95,10 +99,9 @@ def montage(
     console.print(f"written: {out}")
 
 
-def opened(name: str, threshold: float, models: str, threads: int) -> Detector:
-    return Detector(
-        DetectorOptions(model=name, score_threshold=threshold), InferenceOptions(models=models, threads=threads)
-    )
+def opened(name: str, threshold: float, models: str, threads: int, nms_iou: float) -> Detector:
+    options = DetectorOptions(model=name, score_threshold=threshold, nms_iou=nms_iou)
+    return Detector(options, InferenceOptions(models=models, threads=threads))
 
 
 def annotated(clip: Path) -> tuple[list[ImageArray], list[tuple[FloatArray, BoolArray]]]:

@@ -18,7 +18,7 @@ class DetectorTrainOptions(Options):
     The defaults are meant for one core of a CPU with bfloat16: about an hour where the core is free.
     """
 
-    epochs: int = option(18, "epochs; each ends with a validation and a checkpoint", at_least=1, at_most=10_000)
+    epochs: int = option(23, "epochs; each ends with a validation and a checkpoint", at_least=1, at_most=10_000)
     steps_per_epoch: int = option(500, "batches in an epoch", at_least=1, at_most=1_000_000)
     batch_size: int = option(16, "images in a batch", at_least=1, at_most=4096)
     first_size: int = option(256, "side of the training images in the first half, pixels", at_least=64, at_most=2048)

@@ -24,12 +24,12 @@ INPUT_MEAN, INPUT_STD = 114.0, 58.0
 """Normalisation of the network's input, all channels: the fill becomes 0, which is what convolutions pad with."""
 
 SHARES = {
-    "jhmdb": 0.42,
-    "video": 0.13,
-    "coco": 0.15,
+    "jhmdb": 0.30,
+    "video": 0.11,
+    "coco": 0.14,
     "coco_unlabelled": 0.08,
-    "coco_negative": 0.08,
-    "lspet": 0.14,
+    "coco_negative": 0.07,
+    "lspet": 0.30,
 }
 """How often a cell shows an image of a source; renormalised over the sources that are there."""
 

@@ -182,7 +182,7 @@ def test_options_from_a_parameter_file_and_from_set(tmp_path: Path, networks: Pa
         (["{video}", "--params", "gone.yaml"], "gone.yaml: No such file or directory"),
         (["{video}", "--params", "{bad_params}"], "params.yaml: toks.dilation: 9.0 lies outside 1..2"),
         (["{video}", "--params", "{text}"], "no 'ros__parameters' in it"),
-        (["{video}"], "no network for detection was found"),
+        (["{video}", "--set", "detector.model=nope"], "no detection network 'nope' was found"),
     ],
 )
 def test_errors_are_one_line_and_leave_nothing(

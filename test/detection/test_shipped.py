@@ -1,0 +1,43 @@
+"""The detector that ships: found without being named, quiet where nobody is, and good enough on an annotated clip."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from keytrack_ros.detection import Detector, DetectorOptions
+from keytrack_ros.media.sources import read_image
+from keytrack_ros.training.detector_scores import matched
+
+
+@pytest.fixture
+def shipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Detector:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("KEYTRACK_MODELS", raising=False)
+    return Detector(DetectorOptions(score_threshold=0.35, nms_iou=0.5))
+
+
+def test_it_is_the_detector_that_runs_unless_another_is_named(shipped: Detector) -> None:
+    assert shipped.card.name == "person_detector"
+    assert "non-commercial" in shipped.card.licence
+
+
+@pytest.mark.parametrize("level", [0, 114, 255])
+def test_nobody_is_found_where_nothing_is(shipped: Detector, level: int) -> None:
+    assert len(shipped.detect(np.full((480, 640, 3), level, np.uint8))[0]) == 0
+
+
+def test_people_of_a_clip_are_found(shipped: Detector, shared_data: Path) -> None:
+    clip = shared_data / "clips/bonn_060470979"
+    truth = json.loads((clip / "gt.json").read_text())
+    found, labels = [], []
+    for image in truth["images"][::8]:
+        rows = [a["bbox"] for a in truth["annotations"] if a["image_id"] == image["id"]]
+        boxes = np.array(rows, np.float32)
+        boxes[:, 2:] += boxes[:, :2]
+        labels.append((boxes, np.ones(len(boxes), bool)))
+        found.append(shipped.detect(read_image(clip / image["file_name"])))
+    recall, _, false_boxes = matched(found, labels).at(0.35)
+    assert recall >= 0.65
+    assert false_boxes <= 1.0
