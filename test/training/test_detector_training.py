@@ -14,11 +14,12 @@ from typer.testing import CliRunner
 from keytrack_ros.detection import Detector, DetectorOptions
 from keytrack_ros.errors import DataError, OptionError
 from keytrack_ros.inference.options import InferenceOptions
-from keytrack_ros.training.commands import INTERRUPTED, train_app
+from keytrack_ros.training.commands import train_app
 from keytrack_ros.training.detector import DetectorTraining, image_size, learning_rate, network_images, padded
 from keytrack_ros.training.detector_data import LabelledImage, is_held_back, label_crops, load_images
 from keytrack_ros.training.detector_options import DetectorTrainOptions
 from keytrack_ros.training.detector_samples import Sample
+from keytrack_ros.training.progress import INTERRUPTED
 from test.training.toy_people import write_people
 
 SMALL = {"first_size": 64, "input_size": 96, "batch_size": 2, "threads": 1, "device": "cpu", "warm_up": 0.25}
