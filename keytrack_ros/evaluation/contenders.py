@@ -113,7 +113,9 @@ class Run:
     def __init__(self, chosen: Contender) -> None:
         self._observe: Callable[[ImageArray], None] | None = None
         if chosen.method == "tracker":
-            tracker = PoseTracker()
+            from keytrack_ros.matching.select import open_matcher
+
+            tracker = PoseTracker(matcher=open_matcher(threads=1))
             self._update: Callable[[Poses, tuple[int, int], float], IntArray] = lambda poses, size, stamp: (
                 tracker.update(poses, size, stamp).track_ids
             )
