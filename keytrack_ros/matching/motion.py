@@ -31,8 +31,8 @@ VOTE_COST = 0.3
 VOTE_REACH = 1.5
 """Largest offset of the camera between two frames, in sizes of the median person."""
 
-VOTE_PRIOR = 0.5
-"""So many people who say "no offset" are added to the mean of those who agree."""
+VOTE_PRIOR = 1.5
+"""So many people who say "no offset" are added to the mean of those who agree: with few people it is half jitter."""
 
 FEWEST_SHARED = 2
 """Keypoints that a pose and a track must share to have a vote."""

@@ -93,7 +93,7 @@ class TestCameraShift:
     def test_those_who_enter_or_were_missed_do_not_disturb(self):
         expected = crowd(*self.PLACES, (200, 400))
         current = crowd(*self.PLACES, (560, 420)) + np.array([40, 25], np.float32)
-        np.testing.assert_allclose(shift(current, expected), np.array([40, 25]) * 4 / 4.5, rtol=0.02)
+        np.testing.assert_allclose(shift(current, expected), np.array([40, 25]) * 4 / (4 + VOTE_PRIOR), rtol=0.02)
 
     def test_nobody_means_no_shift(self):
         nobody = np.zeros((1, 3, 15), bool)
@@ -114,4 +114,4 @@ class TestCameraShift:
         places = [(30.0 + 47 * (k % 20), 40.0 + 83 * (k // 20)) for k in range(people_count)]
         expected = crowd(*places)
         found = shift(expected + np.array([8, 5], np.float32), expected)
-        np.testing.assert_allclose(found, np.array([8, 5]) * 16 / 16.5, rtol=1e-2)
+        np.testing.assert_allclose(found, np.array([8, 5]) * 16 / (16 + VOTE_PRIOR), rtol=1e-2)

@@ -8,6 +8,7 @@ from keytrack_ros.inference.cards import MatcherCard
 from keytrack_ros.inference.registry import PACKAGE_MODELS, find_model
 from keytrack_ros.matching.entailment import EntailmentMatcher
 from keytrack_ros.matching.matcher import TrackMatcher, TrackQuery
+from keytrack_ros.matching.motion import VOTE_PRIOR
 from keytrack_ros.matching.select import open_matcher
 from keytrack_ros.matching.track_entailment import TrackEntailmentMatcher, mutual_probabilities
 from keytrack_ros.poses import Poses
@@ -155,7 +156,7 @@ class TestScores:
         rested = shipped.score_tracks(query(past, past))
         np.testing.assert_allclose(known.scores, rested.scores, atol=1e-4)
         found = shipped.score_tracks(query(current, past))
-        np.testing.assert_allclose(found.shift, [30 * 2 / 2.5, 0], rtol=1e-3)
+        np.testing.assert_allclose(found.shift, [30 * 2 / (2 + VOTE_PRIOR), 0], rtol=1e-3)
 
     def test_only_the_nearest_tracks_are_compared(self, shipped):
         places = [(300 + 12 * k, 300) for k in range(8)]
