@@ -48,8 +48,8 @@ def test_it_learns_to_tell_people_apart(splits, tmp_path):
 def test_it_learns_which_track_a_pose_continues(splits, tmp_path):
     options = dataclasses.replace(TRACKS, epochs=2, steps_per_epoch=15, batch_size=8, warm_up=0.2, dropout=0.0)
     run, _ = trained(splits, tmp_path, options)
-    assert run.log[0].loss > 1.0
-    assert run.log[-1].validation_loss < run.log[0].validation_loss
+    assert run.log[0].loss > 2 * run.log[-1].loss
+    assert run.log[-1].validation_loss < 0.2
     assert run.log[-1].validation_accuracy > 0.9
 
 
