@@ -114,7 +114,7 @@ RIVALS: dict[str, tuple[Callable[[], Matcher | TrackMatcher], TrackerOptions]] =
     "OKS with prediction": (lambda: PredictedOksMatcher(False), TrackerOptions(match_threshold=0.1)),
     "OKS with prediction and camera": (lambda: PredictedOksMatcher(True), TrackerOptions(match_threshold=0.05)),
 }
-"""Matcher and the tracker's options, with the threshold that `choose` finds on the training videos.
+"""Matcher and the tracker's options; the thresholds of the first four are those that `choose` finds.
 
 The last one is not a rival but the default configuration without its network.
 """
