@@ -4,9 +4,6 @@
 # make lint   ruff and mypy
 
 VENV := .venv/bin
-# Folder with detector and pose networks, for as long as the package ships none; see README.md.
-MODELS ?= $(wildcard ../shared/data/models)
-export KEYTRACK_MODELS ?= $(MODELS)
 
 .PHONY: all setup dev demo test lint clean
 all: setup

@@ -43,7 +43,7 @@ from keytrack_ros.media.video_writer import VideoWriter
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
 _NODES = Path(sys.prefix) / "lib/keytrack_ros"
-_PARAMETERS = ("tracker.yaml", "demo.yaml")
+_PARAMETERS = ("tracker.yaml",)
 _IMAGES_TOPIC = "/image_raw"
 _READY_S = 120.0  # for loading the networks
 _LAST_POSES_S = 15.0  # after the last image

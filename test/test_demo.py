@@ -111,12 +111,12 @@ def test_a_node_that_dies_is_named_and_takes_the_others_along(tmp_path: Path, ne
     assert all(is_gone(pid) for pid in nodes.values())
 
 
-def test_without_networks_nothing_is_started(tmp_path: Path, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    (tmp_path / "none").mkdir()
-    process = start(tmp_path / "none", "--video", video, "--out", tmp_path / "out")
+def test_with_a_damaged_network_nothing_is_started(tmp_path: Path, video: Path) -> None:
+    networks = write_networks(tmp_path / "networks")
+    damaged = next(networks.glob("*.onnx"))
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    process = start(networks, "--video", video, "--out", tmp_path / "out")
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert stderr.startswith("error: no network for detection was found")
-    assert "KEYTRACK_MODELS" in stderr
+    assert stderr.startswith(f"error: {damaged}: damaged or not ")
     assert not (tmp_path / "out").exists()

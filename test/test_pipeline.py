@@ -44,9 +44,10 @@ def test_four_walkers_keep_four_ids(pipeline):
 def test_a_frame_without_people_is_still_a_frame(pipeline):
     frame = toy.draw_frame([(300, 300)])
     assert pipeline.process(frame, 0.0).track_ids.tolist() == [1]
-    for k in range(5):
+    memory = pipeline.options.tracker.memory_frames
+    for k in range(memory):
         assert len(pipeline.process(toy.draw_frame([]), 0.1 * (k + 1))) == 0
-    assert pipeline.process(frame, 0.6).track_ids.tolist() == [2]
+    assert pipeline.process(frame, 0.1 * (memory + 1)).track_ids.tolist() == [2]
 
 
 def test_who_is_missed_by_the_detector_is_carried_over_as_the_same_person(options):

@@ -19,12 +19,12 @@ from keytrack_ros.poses import FloatArray, ImageArray
 
 @dataclass(frozen=True)
 class DetectorOptions(Options):
-    """Person detection (paper A.4: boxes from a score of 0.2)."""
+    """Person detection. The defaults suit `person_detector`; the paper takes boxes from a score of 0.2 (A.4)."""
 
     model: str = option(AUTO, "name or model file of the detector; auto = the first that is found", live=False)
-    score_threshold: float = option(0.2, "boxes with a lower score are dropped", at_least=0.0, at_most=1.0)
+    score_threshold: float = option(0.35, "boxes with a lower score are dropped", at_least=0.0, at_most=1.0)
     nms_iou: float = option(
-        0.6, "of two boxes that overlap by more than this IoU the better one stays", at_least=0.0, at_most=1.0
+        0.5, "of two boxes that overlap by more than this IoU the better one stays", at_least=0.0, at_most=1.0
     )
 
 

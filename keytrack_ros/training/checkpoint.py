@@ -29,15 +29,7 @@ def load_checkpoint(file: Path, configuration: Mapping[str, Any]) -> dict[str, A
     Raises DataError if the file is missing or damaged, or if it belongs to a run with another configuration; the
     differences are named.
     """
-    try:
-        content: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise DataError(f"{file}: {error.strerror}; there is no run to resume, start it without --resume") from None
-    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError) as error:
-        reason = str(error).split("\n")[0]
-        raise DataError(f"{file}: not a checkpoint: {reason}") from None
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise DataError(f"{file}: not a checkpoint of this program's training")
+    content = read_checkpoint(file)
     saved = content["configuration"]
     differences = [
         f"{key} is {saved.get(key)!r} there and {configuration.get(key)!r} here"
@@ -46,4 +38,20 @@ def load_checkpoint(file: Path, configuration: Mapping[str, Any]) -> dict[str, A
     ]
     if differences:
         raise DataError(f"{file}: belongs to another run: {'; '.join(differences)}; use another run folder")
+    return content
+
+
+def read_checkpoint(file: Path) -> dict[str, Any]:
+    """The state in `file`, whatever run it belongs to. Raises DataError if the file is missing or damaged."""
+    try:
+        content: Any = torch.load(file, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise DataError(
+            f"{file}: {error.strerror}; there is no run to resume or to begin with; start it without --resume"
+        ) from None
+    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError) as error:
+        reason = str(error).split("\n")[0]
+        raise DataError(f"{file}: not a checkpoint: {reason}") from None
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise DataError(f"{file}: not a checkpoint of this program's training")
     return content

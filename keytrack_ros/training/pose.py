@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from keytrack_ros import skeleton
-from keytrack_ros.errors import OptionError
+from keytrack_ros.errors import DataError, OptionError
 from keytrack_ros.estimation.heatmaps import decode
 from keytrack_ros.estimation.hrnet import build_hrnet
 from keytrack_ros.poses import BoolArray, FloatArray, ImageArray, IntArray
 from keytrack_ros.training import pose_augment as augment
-from keytrack_ros.training.checkpoint import load_checkpoint, save_checkpoint
+from keytrack_ros.training.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from keytrack_ros.training.pose_data import COCO, FRAMES, LSPET, People
 from keytrack_ros.training.pose_log import PoseEpoch, write_pose_log
 from keytrack_ros.training.pose_options import FIT_FOR_ANY_RUN, PoseTrainOptions
@@ -68,7 +68,8 @@ class PoseTraining:
         resume: continue from the folder's checkpoint.
 
     Raises:
-        DataError: the checkpoint is missing or belongs to other data or other options.
+        DataError: the checkpoint is missing or belongs to other data or other options, or the one to start from is none
+            of such a network.
         OptionError: CUDA was asked for and there is none.
     """
 
@@ -89,6 +90,8 @@ class PoseTraining:
         layout = torch.channels_last
         self.network = build_hrnet(options.variant, skeleton.COUNT).to(self._device, memory_format=layout)  # type: ignore[call-overload]
         self.averaged = build_hrnet(options.variant, skeleton.COUNT).to(self._device, memory_format=layout)  # type: ignore[call-overload]
+        if options.start:
+            self.network.load_state_dict(_averaged_weights(Path(options.start)))
         self.averaged.load_state_dict(self.network.state_dict())
         self.averaged.eval()
         self._optimiser = torch.optim.AdamW(_parameter_groups(self.network, options.weight_decay), fused=True)
@@ -324,6 +327,14 @@ def average_into(averaged: nn.Module, network: nn.Module, decay: float) -> None:
         mine, theirs = averaged.state_dict(), network.state_dict()
         floats = [key for key, value in mine.items() if value.is_floating_point()]
         torch._foreach_lerp_([mine[k] for k in floats], [theirs[k] for k in floats], 1 - decay)
+
+
+def _averaged_weights(file: Path) -> dict[str, Tensor]:
+    content = read_checkpoint(file)
+    if "averaged" not in content:
+        raise DataError(f"{file}: not a checkpoint of a pose network's training")
+    weights: dict[str, Tensor] = content["averaged"]
+    return weights
 
 
 def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:

@@ -57,7 +57,8 @@ def augmented_sample(
     chance: np.random.Generator,
     background: ImageArray | None = None,
 ) -> Sample:
-    """A random variant: scale ±35 %, turn, mirror, shift, half body, truncation, occlusion, blur, colour.
+    """A random variant: half to 1.4 times the size (boxes are often too large), turn, mirror, shift, half body,
+    truncation, occlusion, blur, colour.
 
     Args:
         background: shown beyond the image's border; black without.
@@ -68,7 +69,7 @@ def augmented_sample(
     extent = box[2:] - box[:2]
     shift = np.clip(chance.normal(0, 0.06, 2), -0.15, 0.15) * extent
     box = (box + np.tile(shift, 2)).astype(np.float32)
-    factor = float(np.clip(np.exp(chance.normal(0, 0.2)), 0.65, 1.45))
+    factor = float(np.clip(np.exp(chance.normal(-0.12, 0.25)), 0.5, 1.4))
     angle = float(np.clip(chance.normal(0, 30), -75, 75)) if chance.random() < 0.6 else 0.0
     matrix = crop_transforms(box[None], size, PADDING)[0]
     turn = cv2.getRotationMatrix2D((size[0] / 2, size[1] / 2), angle, factor)
@@ -125,7 +126,7 @@ def _cut(
 
 def _half_body(box: FloatArray, keypoints: FloatArray, known: IntArray, chance: np.random.Generator) -> FloatArray:
     """The box of the upper or lower half where it has three known keypoints."""
-    half = np.intersect1d(known, _UPPER if chance.random() < 0.7 else _LOWER)
+    half = np.intersect1d(known, _UPPER if chance.random() < 0.9 else _LOWER)
     if len(half) < 3:
         return box
     low, high = keypoints[half].min(0), keypoints[half].max(0)

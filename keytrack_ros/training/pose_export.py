@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from keytrack_ros import skeleton
@@ -22,7 +23,9 @@ SOURCE = "keytrack train pose; see docs/models/hrnet_w16.md"
 
 
 def export_pose(network: nn.Module, folder: Path, options: PoseTrainOptions) -> list[Path]:
-    """Writes NAME.onnx (FP16 weights, FP32 arithmetic) and NAME.yaml into `folder`; `w16_small` becomes hrnet_w16.
+    """Writes NAME.onnx, NAME.pt and NAME.yaml into `folder`; `w16_small` becomes hrnet_w16.
+
+    Convolutions are stored as FP16 in both; all arithmetic is FP32.
 
     Raises ModelError if the graph computes something else than the network.
     """
@@ -30,6 +33,7 @@ def export_pose(network: nn.Module, folder: Path, options: PoseTrainOptions) -> 
     card = PoseCard(
         name=name,
         file=f"{name}.onnx",
+        weights=f"{name}.pt",
         licence=LICENCE,
         source=SOURCE,
         input=ImageInput("image", (options.width, options.height), "rgb", MEAN, STD),
@@ -42,6 +46,8 @@ def export_pose(network: nn.Module, folder: Path, options: PoseTrainOptions) -> 
     )
     file = folder / card.file
     export_onnx(network, file, card.input.name, (3, options.height, options.width), card.output)
+    state = network.state_dict()
+    torch.save({key: value.half() if value.ndim > 1 else value for key, value in state.items()}, folder / card.weights)
     card_file = folder / f"{name}.yaml"
     write_card(replace(card, sha256=file_sha256(file)), card_file)
-    return [file, card_file]
+    return [file, folder / card.weights, card_file]

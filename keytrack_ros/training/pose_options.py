@@ -23,7 +23,7 @@ class PoseTrainOptions(Options):
     width: int = option(192, "width of the crop, pixels; a multiple of 32", at_least=32, at_most=768)
     height: int = option(256, "height of the crop, pixels; a multiple of 32", at_least=32, at_most=1024)
     half_size_epochs: int = option(14, "first epochs, at half width and height", at_least=0, at_most=10_000)
-    epochs: int = option(27, "epochs in all; each ends with a validation and a checkpoint", at_least=1, at_most=10_000)
+    epochs: int = option(25, "epochs in all; each ends with a validation and a checkpoint", at_least=1, at_most=10_000)
     samples_per_epoch: int = option(16_384, "people in an epoch", at_least=1, at_most=10_000_000)
     batch_size: int = option(64, "people in a batch", at_least=2, at_most=65_536)
     learning_rate: float = option(2e-3, "highest learning rate", at_least=1e-7, at_most=1.0)
@@ -31,6 +31,9 @@ class PoseTrainOptions(Options):
     weight_decay: float = option(0.01, "AdamW's, on convolutions only", at_least=0.0, at_most=1.0)
     sigma: float = option(2.0, "of the target's Gaussian, heatmap pixels at 256×192", at_least=0.5, at_most=10.0)
     ema: float = option(0.999, "decay per step of the averaged weights, which are validated and kept", at_most=0.99999)
+    start: str = option(
+        "", "checkpoint.pt of a run whose averaged weights this one begins with; empty = random weights"
+    )
     seed: int = option(1, "of weights, samples and augmentation", at_least=0, at_most=2**31 - 1)
     precision: str = option(
         "float32",

@@ -66,6 +66,21 @@ def test_another_runs_checkpoint_is_refused_and_the_difference_named(data, tmp_p
         PoseTraining(*data, tmp_path, dataclasses.replace(TINY, learning_rate=1e-3), resume=True)
 
 
+def test_a_run_may_begin_with_the_weights_of_another(data, tmp_path):
+    first = trained(data, tmp_path / "first")
+    options = dataclasses.replace(TINY, start=str(first.checkpoint), learning_rate=1e-7, seed=9)
+    second = PoseTraining(*data, tmp_path / "second", options)
+    for a, b in zip(second.network.parameters(), first.averaged.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_start_that_is_no_such_run_is_refused(data, tmp_path):
+    torch.save({"format": 1, "configuration": {}}, tmp_path / "other.pt")
+    for name, says in (("other.pt", "not a checkpoint of a pose network"), ("none.pt", "No such file")):
+        with pytest.raises(DataError, match=says):
+            PoseTraining(*data, tmp_path, dataclasses.replace(TINY, start=str(tmp_path / name)))
+
+
 def test_the_exported_network_gives_the_poses_of_the_trained_one(tmp_path):
     network = build_hrnet("w16_small", skeleton.COUNT).eval()
     torch.nn.init.normal_(network.final_layer.weight, std=0.5)
