@@ -88,8 +88,12 @@ def test_clock_and_first_frame_wait_for_the_recorder_of_another_topic(
     ticks = [message.clock.sec * NANOSECONDS + message.clock.nanosec for message in clock]
     assert ticks == stamps_ns(images)[-len(ticks) :]  # the test may have heard of /clock late
     assert ticks[-1] == round(29 / FPS * NANOSECONDS)
-    poses.publish(TrackedPoseArray())
-    graph.spin_until(lambda: "recording /tracker/poses" in recorder.log)
+
+    def heard() -> bool:
+        poses.publish(TrackedPoseArray())  # again and again: discovery may still be under way
+        return "recording /tracker/poses" in recorder.log
+
+    graph.spin_until(heard)
     assert recorder.end() == 0
 
 
