@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from keytrack_ros.detection import yolox
 from keytrack_ros.detection.nano import STRIDES, NanoDetector, to_rows
-from keytrack_ros.errors import DataError, OptionError
+from keytrack_ros.errors import DataError
 from keytrack_ros.poses import FloatArray, ImageArray
 from keytrack_ros.training.checkpoint import load_checkpoint, save_checkpoint
 from keytrack_ros.training.detector_data import LabelledImage, fingerprint
@@ -28,6 +28,7 @@ from keytrack_ros.training.detector_loss import Targets, decode_maps, detector_l
 from keytrack_ros.training.detector_options import FIT_FOR_ANY_DETECTOR_RUN, DetectorTrainOptions
 from keytrack_ros.training.detector_samples import FILL, INPUT_MEAN, INPUT_STD, Sample, SampleMaker
 from keytrack_ros.training.detector_scores import matched
+from keytrack_ros.training.setup import parameter_groups, training_device
 
 LARGEST_GRADIENT = 10.0
 NMS_IOU = 0.6
@@ -73,7 +74,7 @@ class DetectorTraining:
         if not any(image.sure.any() for image in training) or not any(image.sure.any() for image in validation):
             raise DataError("no image to train on, or none to validate on, shows a person")
         self.options, self.folder = options, folder
-        self.device = _device(options.device)
+        self.device = training_device(options.device)
         if options.threads:
             torch.set_num_threads(options.threads)
             cv2.setNumThreads(options.threads)
@@ -83,7 +84,7 @@ class DetectorTraining:
         torch.manual_seed(options.seed)
         self.network = NanoDetector().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).eval()
-        self._optimiser = torch.optim.AdamW(_parameter_groups(self.network, options.weight_decay), fused=True)
+        self._optimiser = torch.optim.AdamW(parameter_groups(self.network, options.weight_decay), fused=True)
         self.step = 0
         self.log: list[DetectorEpoch] = []
         self._seconds = 0.0
@@ -268,17 +269,3 @@ def image_size(step: int, options: DetectorTrainOptions) -> int:
     steps of 32 from one to the other in between."""
     growth = min(max((step / options.steps - 0.5) / 0.35, 0.0), 1.0)
     return options.first_size + 32 * math.floor(growth * (options.input_size - options.first_size) / 32)
-
-
-def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Biases and batch normalisation are not decayed."""
-    kernels = [p for p in network.parameters() if p.ndim > 1]
-    vectors = [p for p in network.parameters() if p.ndim <= 1]
-    return [{"params": kernels, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-
-
-def _device(name: str) -> torch.device:
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise OptionError("device: torch sees no CUDA GPU; use cpu or auto")
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and available) else "cpu")

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from keytrack_ros.errors import OptionError
 from keytrack_ros.training.checkpoint import load_checkpoint, save_checkpoint
 from keytrack_ros.training.curves import Epoch, write_log
 from keytrack_ros.training.options import FIT_FOR_ANY_RUN, TrainOptions
+from keytrack_ros.training.setup import parameter_groups, training_device
 from keytrack_ros.training.tasks import make_task
 from keytrack_ros.training.tracks import Tracks
 
@@ -55,13 +55,13 @@ class MatcherTraining:
         self, training: Tracks, validation: Tracks, folder: Path, options: TrainOptions, resume: bool = False
     ) -> None:
         self.options, self.folder = options, folder
-        self.device = _device(options.device)
+        self.device = training_device(options.device)
         if options.threads:
             torch.set_num_threads(options.threads)
         self._task = make_task(training, validation, options, self.device)
         torch.manual_seed(options.seed)
         self.network = self._task.network().to(self.device)
-        self._optimiser = torch.optim.AdamW(_parameter_groups(self.network, options.weight_decay), fused=True)
+        self._optimiser = torch.optim.AdamW(parameter_groups(self.network, options.weight_decay), fused=True)
         self.step = 0
         self.log: list[Epoch] = []
         self._seconds = 0.0
@@ -185,17 +185,3 @@ def learning_rate(step: int, options: TrainOptions) -> float:
     if step < warm:
         return options.learning_rate * (step + 1) / warm
     return options.learning_rate * (options.steps - step) / max(options.steps - warm, 1)
-
-
-def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Biases and LayerNorm are not decayed, as usual with BERT."""
-    matrices = [p for p in network.parameters() if p.ndim > 1]
-    vectors = [p for p in network.parameters() if p.ndim <= 1]
-    return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-
-
-def _device(name: str) -> torch.device:
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise OptionError("device: torch sees no CUDA GPU; use cpu or auto")
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and available) else "cpu")

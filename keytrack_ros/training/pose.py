@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from keytrack_ros import skeleton
-from keytrack_ros.errors import DataError, OptionError
+from keytrack_ros.errors import DataError
 from keytrack_ros.estimation.heatmaps import decode
 from keytrack_ros.estimation.hrnet import build_hrnet
 from keytrack_ros.poses import BoolArray, FloatArray, ImageArray, IntArray
@@ -27,6 +27,7 @@ from keytrack_ros.training.checkpoint import load_checkpoint, read_checkpoint, s
 from keytrack_ros.training.pose_data import COCO, FRAMES, LSPET, People
 from keytrack_ros.training.pose_log import PoseEpoch, write_pose_log
 from keytrack_ros.training.pose_options import FIT_FOR_ANY_RUN, PoseTrainOptions
+from keytrack_ros.training.setup import parameter_groups, training_device
 
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
@@ -83,7 +84,7 @@ class PoseTraining:
     ) -> None:
         self.options, self.folder, self.people = options, folder, people
         self._backgrounds = backgrounds
-        self._device = _device(options.device)
+        self._device = training_device(options.device)
         if options.threads:
             torch.set_num_threads(options.threads)
         torch.manual_seed(options.seed)
@@ -94,7 +95,7 @@ class PoseTraining:
             self.network.load_state_dict(_averaged_weights(Path(options.start)))
         self.averaged.load_state_dict(self.network.state_dict())
         self.averaged.eval()
-        self._optimiser = torch.optim.AdamW(_parameter_groups(self.network, options.weight_decay), fused=True)
+        self._optimiser = torch.optim.AdamW(parameter_groups(self.network, options.weight_decay), fused=True)
         self.step = 0
         self.log: list[PoseEpoch] = []
         self._seconds = self._loss_sum = 0.0
@@ -335,17 +336,3 @@ def _averaged_weights(file: Path) -> dict[str, Tensor]:
         raise DataError(f"{file}: not a checkpoint of a pose network's training")
     weights: dict[str, Tensor] = content["averaged"]
     return weights
-
-
-def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Biases and normalisation are not decayed."""
-    matrices = [p for p in network.parameters() if p.ndim > 1]
-    vectors = [p for p in network.parameters() if p.ndim <= 1]
-    return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-
-
-def _device(name: str) -> torch.device:
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise OptionError("device: torch sees no CUDA GPU; use cpu or auto")
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and available) else "cpu")
