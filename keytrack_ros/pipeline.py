@@ -17,7 +17,7 @@ from keytrack_ros.matching.select import open_matcher
 from keytrack_ros.options import Options, flatten
 from keytrack_ros.poses import FloatArray, ImageArray, Poses
 from keytrack_ros.toks import ToksOptions, carried_boxes, keep_best, not_detected
-from keytrack_ros.tracker import PoseTracker, TrackerOptions
+from keytrack_ros.tracker import Comparison, PoseTracker, TrackerOptions
 
 STAGES = ("detection", "estimation", "toks", "tracking")
 
@@ -92,6 +92,11 @@ class Pipeline:
         self._detector.options = options.detector
         self._estimator.options = options.estimator
         self._tracker.options = options.tracker
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """What the ids of the last frame rest on; None before the first one."""
+        return self._tracker.comparison
 
     def reset(self) -> None:
         """Forgets everyone. Whoever is seen next gets a new id."""

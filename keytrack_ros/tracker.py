@@ -72,6 +72,23 @@ class _Remembered:
     camera: FloatArray
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """What the poses of a frame were compared with and what the matcher answered: all that their ids rest on.
+
+    Attributes:
+        query: P current poses, Q remembered ones of T tracks.
+        found: scores of poses with tracks; a `Matcher` finds a track as alike as its most alike pose.
+        pairs: [M, 2] int64, row in `query.current` and in `query.past` of the pairs that a `Matcher` was asked about.
+        pair_scores: [M] float32, its answers.
+    """
+
+    query: TrackQuery
+    found: TrackScores
+    pairs: IntArray
+    pair_scores: FloatArray
+
+
 class PoseTracker:
     """Gives every pose of every frame a track id, online.
 
@@ -80,6 +97,9 @@ class PoseTracker:
     Args:
         options: defaults are those of config/tracker.yaml.
         matcher: by default the one that `options.model` names.
+
+    Attributes:
+        comparison: of the last frame, for whoever wants to know why a pose got its id; see `keytrack_ros.explanation`.
 
     Raises:
         ModelError: that network cannot be loaded.
@@ -92,6 +112,7 @@ class PoseTracker:
 
             matcher = open_matcher(self.options.model)
         self.matcher = matcher
+        self.comparison: Comparison | None = None
         self._memory: deque[_Remembered] = deque()
         self._births: dict[int, int] = {}
         self._next_id = 1
@@ -147,7 +168,10 @@ class PoseTracker:
         self._forget(stamp)
 
         seen = poses.with_fields(scores=np.where(poses.scores >= self.options.keypoint_threshold, poses.scores, 0))
-        ids, match_scores = self._continue_tracks(seen, (width, height), stamp)
+        compared = self.comparison = self._compare(seen, (width, height), stamp)
+        self._camera = self._camera + compared.found.shift
+        threshold = self.options.match_threshold
+        ids, match_scores = assign_greedily(compared.found.scores, compared.query.track_ids, threshold)
         for row in np.flatnonzero(ids < 0):
             ids[row] = self._next_id
             self._births[self._next_id] = self._frame_number
@@ -166,27 +190,26 @@ class PoseTracker:
         alive = {int(i) for frame in self._memory for i in frame.poses.track_ids}
         self._births = {i: born for i, born in self._births.items() if i in alive}
 
-    def _continue_tracks(self, seen: Poses, frame_size: tuple[int, int], stamp: float) -> tuple[IntArray, FloatArray]:
-        """Ids of the poses that continue a track (−1 for the others), and the scores by which they do."""
+    def _compare(self, seen: Poses, frame_size: tuple[int, int], stamp: float) -> Comparison:
+        """Asks the matcher which of the remembered tracks the poses may continue."""
         past = Poses.concatenate([frame.poses for frame in self._memory])
         lengths = [len(frame.poses) for frame in self._memory]
         gaps = np.repeat([self._frame_number - frame.number for frame in self._memory], lengths).astype(np.int64)
         seconds = np.repeat([stamp - frame.stamp for frame in self._memory], lengths).astype(np.float32)
+        camera = np.repeat([self._camera - frame.camera for frame in self._memory], lengths, 0).reshape(-1, 2)
         track_ids, column = np.unique(past.track_ids, return_inverse=True)
-        if len(seen) == 0 or len(past) == 0:
-            found = TrackScores.none(len(seen), len(track_ids))
-        elif isinstance(self.matcher, TrackMatcher):
-            camera = np.repeat([self._camera - frame.camera for frame in self._memory], lengths, 0)
-            query = TrackQuery(seen, past, gaps, seconds, camera, track_ids, self.options.candidates)
-            found = self.matcher.score_tracks(query)
-        else:
-            pairs = candidate_pairs(seen, past, gaps, self.options.candidates)
-            found = TrackScores.none(len(seen), len(track_ids))
-            if len(pairs):
-                scores = self.matcher.score(MatchQuery(seen, past, gaps, seconds, pairs, frame_size))
-                np.maximum.at(found.scores, (pairs[:, 0], column[pairs[:, 1]]), scores)
-        self._camera = self._camera + found.shift
-        return assign_greedily(found.scores, track_ids, self.options.match_threshold)
+        query = TrackQuery(seen, past, gaps, seconds, camera, track_ids, self.options.candidates)
+        found = TrackScores.none(len(seen), len(track_ids))
+        pairs, pair_scores = np.zeros((0, 2), np.int64), np.zeros(0, np.float32)
+        if len(seen) > 0 and len(past) > 0:
+            if isinstance(self.matcher, TrackMatcher):
+                found = self.matcher.score_tracks(query)
+            else:
+                pairs = candidate_pairs(seen, past, gaps, self.options.candidates)
+                if len(pairs):
+                    pair_scores = self.matcher.score(MatchQuery(seen, past, gaps, seconds, pairs, frame_size))
+                    np.maximum.at(found.scores, (pairs[:, 0], column[pairs[:, 1]]), pair_scores)
+        return Comparison(query, found, pairs, pair_scores)
 
 
 def candidate_pairs(current: Poses, past: Poses, gaps: IntArray, nearest: int) -> IntArray:

@@ -69,10 +69,13 @@ class TrackScores:
     Attributes:
         scores: [P, T] float32 in 0..1, how surely each pose continues each track; −inf where they were not compared.
         shift: [2] float32, pixels by which the picture has moved since the newest remembered frame.
+        logits: [P, T] float32, log-odds that the network gave each pair on its own, from which the scores were made;
+            −inf where it was not asked. None of a matcher that has no such thing. Only explanations read it.
     """
 
     scores: FloatArray
     shift: FloatArray
+    logits: FloatArray | None = None
 
     @staticmethod
     def none(poses: int, tracks: int) -> TrackScores:

@@ -68,7 +68,7 @@ class TrackEntailmentMatcher:
             _, a, b = pairs.T
             tokens, summary = pair_features(keypoints[a], query.current.scores[a], histories[b], velocity[b])
             logits[a, b] = self._session.run({"tokens": tokens, "summary": summary})[OUTPUT]
-        return TrackScores(mutual_probabilities(logits), shift)
+        return TrackScores(mutual_probabilities(logits), shift, logits)
 
 
 def mutual_probabilities(logits: FloatArray) -> FloatArray:
