@@ -40,8 +40,7 @@ def attention(network: EntailmentNetwork, tokens: PairTokens) -> Attention:
         noted.append(arguments[0])  # what dropout gets are the weights, [N, heads, asking tokens, 30]
 
     def ask_all(_: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        _, everything, bias = arguments
-        return everything, everything, bias
+        return arguments[1], *arguments[1:]
 
     with torch.inference_mode(), ExitStack() as hooks:
         for layer in layers:
