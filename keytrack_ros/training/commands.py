@@ -84,6 +84,8 @@ def _with_options(function: Any, options_class: type[Options], data: str) -> Any
 
 def _parameter(name: str, kind: Any, default: Any, text: str) -> inspect.Parameter:
     flag = f"--{name.replace('_', '-')}"
+    if default is True:
+        flag += flag.replace("--", "/--no-", 1)
     annotation = Annotated[kind, typer.Option(flag, help=text)]
     missing = inspect.Parameter.empty if default is ... else default
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=missing, annotation=annotation)

@@ -21,13 +21,14 @@ from keytrack_ros.detection import yolox
 from keytrack_ros.detection.nano import STRIDES, NanoDetector, to_rows
 from keytrack_ros.errors import DataError
 from keytrack_ros.poses import FloatArray, ImageArray
-from keytrack_ros.training.checkpoint import load_checkpoint, save_checkpoint
+from keytrack_ros.training.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from keytrack_ros.training.detector_data import LabelledImage, fingerprint
 from keytrack_ros.training.detector_log import DetectorEpoch, write_detector_log
-from keytrack_ros.training.detector_loss import Targets, decode_maps, detector_loss
+from keytrack_ros.training.detector_loss import Targets, Taught, decode_maps, detector_loss
 from keytrack_ros.training.detector_options import FIT_FOR_ANY_DETECTOR_RUN, DetectorTrainOptions
 from keytrack_ros.training.detector_samples import FILL, INPUT_MEAN, INPUT_STD, Sample, SampleMaker
 from keytrack_ros.training.detector_scores import matched
+from keytrack_ros.training.detector_teacher import DenseTeacher
 from keytrack_ros.training.setup import parameter_groups, training_device
 
 LARGEST_GRADIENT = 10.0
@@ -57,9 +58,11 @@ class DetectorTraining:
         folder: run folder; `checkpoint.pt` and `log.csv` go there.
         options: see `DetectorTrainOptions`.
         resume: continue from the folder's checkpoint.
+        teacher: whose score and box of every cell are learned beside the labels; None = labels alone.
 
     Raises:
-        DataError: there is nothing to train or validate on, or the checkpoint is missing or belongs to another run.
+        DataError: there is nothing to train or validate on, the checkpoint is missing or belongs to another run, or the
+            one to start from is none of such a network.
         OptionError: CUDA was asked for and there is none.
     """
 
@@ -70,10 +73,11 @@ class DetectorTraining:
         folder: Path,
         options: DetectorTrainOptions,
         resume: bool = False,
+        teacher: DenseTeacher | None = None,
     ) -> None:
         if not any(image.sure.any() for image in training) or not any(image.sure.any() for image in validation):
             raise DataError("no image to train on, or none to validate on, shows a person")
-        self.options, self.folder = options, folder
+        self.options, self.folder, self._teacher = options, folder, teacher
         self.device = training_device(options.device)
         if options.threads:
             torch.set_num_threads(options.threads)
@@ -83,6 +87,8 @@ class DetectorTraining:
         self._validation = [validation[i] for i in chosen.round().astype(int)]
         torch.manual_seed(options.seed)
         self.network = NanoDetector().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if options.start:
+            self.network.load_state_dict(_averaged_weights(Path(options.start)))
         self.average = copy.deepcopy(self.network).eval()
         self._optimiser = torch.optim.AdamW(parameter_groups(self.network, options.weight_decay), fused=True)
         self.step = 0
@@ -91,6 +97,7 @@ class DetectorTraining:
         self._score_loss = self._box_loss = 0.0
         self._configuration = {
             **{key: value for key, value in asdict(options).items() if key not in FIT_FOR_ANY_DETECTOR_RUN},
+            "teacher": teacher is not None,
             "training data": fingerprint(list(training)),
             "validation data": fingerprint(list(validation)),
         }
@@ -159,10 +166,14 @@ class DetectorTraining:
         for group in self._optimiser.param_groups:
             group["lr"] = learning_rate(self.step, self.options)
         self.network.train()
-        images = network_images([sample.pixels for sample in samples], self.device)
+        pixels = [sample.pixels for sample in samples]
+        images = network_images(pixels, self.device)
+        taught = None
+        if self._teacher is not None:
+            taught = Taught(*(torch.from_numpy(part).to(self.device) for part in self._teacher(pixels)))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.precision == "bfloat16"):
             maps = self.network.maps(images)
-        score_loss, box_loss = detector_loss(decode_maps(maps, STRIDES), padded(samples, self.device))
+        score_loss, box_loss = detector_loss(decode_maps(maps, STRIDES), padded(samples, self.device), taught)
         self._optimiser.zero_grad(set_to_none=True)
         (score_loss + box_loss).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
@@ -253,6 +264,14 @@ def padded(samples: Sequence[Sample], device: torch.device) -> Targets:
         people[row, :count] = sample.sure
         doubtful[row, :count] = ~sample.sure
     return Targets(*(torch.from_numpy(array).to(device) for array in (boxes, people, doubtful)))
+
+
+def _averaged_weights(file: Path) -> dict[str, Tensor]:
+    content = read_checkpoint(file)
+    if "average" not in content:
+        raise DataError(f"{file}: not a checkpoint of a detector's training")
+    weights: dict[str, Tensor] = content["average"]
+    return weights
 
 
 def learning_rate(step: int, options: DetectorTrainOptions) -> float:

@@ -13,7 +13,7 @@ from keytrack_ros.training.detector_options import DetectorTrainOptions
 from keytrack_ros.training.progress import console, percent, require_packages, run_to_the_end
 
 TEACHER = "yolox_nano_person"
-"""Labels the LSPET crops; found in the data folder's `models` or where networks are found otherwise."""
+"""Labels the LSPET crops and is imitated; found in the data folder's `models` or where networks are found otherwise."""
 
 LOWEST_TEACHER_SCORE = 0.15
 
@@ -24,10 +24,14 @@ def train_detector(data: Path, out: Path, resume: bool, options: DetectorTrainOp
     Raises KeytrackError for anything wrong with the data, the folder or the options; typer.Exit when interrupted.
     """
     require_packages()
+    from keytrack_ros.detection.nano import STRIDES
+    from keytrack_ros.inference.cards import DetectorCard
+    from keytrack_ros.inference.registry import find_model
     from keytrack_ros.training.detector import DetectorProgress, DetectorTraining
     from keytrack_ros.training.detector_export import export_detector
     from keytrack_ros.training.detector_log import draw_detector_curves
     from keytrack_ros.training.detector_samples import draw_samples
+    from keytrack_ros.training.detector_teacher import DenseTeacher
 
     images = load_images(data, options.sure_score, _crop_labels(data, out / "crops.npz"))
     known = [image for image in images if not is_held_back(image)]
@@ -36,7 +40,11 @@ def train_detector(data: Path, out: Path, resume: bool, options: DetectorTrainOp
         f"{len(known)} images with {sum(int(i.sure.sum()) for i in known)} people to train on; "
         f"{len(held_back)} images with {sum(int(i.sure.sum()) for i in held_back)} people held back"
     )
-    training = DetectorTraining(known, held_back, out, options, resume)
+    teacher = None
+    if options.imitate:
+        card = find_model(DetectorCard, TEACHER, (data / "models",))
+        teacher = DenseTeacher(card, STRIDES, options.threads)
+    training = DetectorTraining(known, held_back, out, options, resume, teacher)
     out.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(out / "samples.png"), draw_samples(training.maker, options.input_size, options.seed))
 

@@ -1,7 +1,9 @@
 """What the detector is asked for: which cells answer for which person, and the losses of score and box.
 
 Assignment: SimOTA (Ge et al., YOLOX, 2021, §2.1; dynamic k). Score: quality focal loss towards the IoU of the cell's
-own box (Li et al., Generalized Focal Loss, 2020, eq. 4). Box: generalised IoU (Rezatofighi et al., 2019).
+own box (Li et al., Generalized Focal Loss, 2020, eq. 4). Box: generalised IoU (Rezatofighi et al., 2019). Where a
+teacher is asked, too, a cell's score goes to the larger of both wishes, and cells that only the teacher would have
+answer learn its box.
 """
 
 from __future__ import annotations
@@ -17,6 +19,9 @@ CENTRE_RADIUS = 2.5
 
 CANDIDATES = 10
 """A person gets as many cells as the sum of the IoUs of its best ones, this many, comes to."""
+
+LEAST_TAUGHT = 0.3
+"""Score from which a cell learns the teacher's box."""
 
 IOU_COST = 3.0
 NOT_BOTH_COST = 1e4
@@ -36,6 +41,14 @@ class Targets:
     boxes: Tensor
     people: Tensor
     doubtful: Tensor
+
+
+@dataclass(frozen=True)
+class Taught:
+    """A teacher's boxes [N, A, 4] float32 and scores [N, A] float32, 0..1, of every cell."""
+
+    boxes: Tensor
+    scores: Tensor
 
 
 @dataclass(frozen=True)
@@ -121,17 +134,30 @@ def assign(found: Predictions, targets: Targets) -> tuple[Tensor, Tensor]:
     return torch.where(lowest.isfinite(), owner, -1), excused
 
 
-def detector_loss(found: Predictions, targets: Targets) -> tuple[Tensor, Tensor]:
-    """Losses of score and box, each a sum over the batch divided by the number of answering cells."""
+def detector_loss(found: Predictions, targets: Targets, taught: Taught | None = None) -> tuple[Tensor, Tensor]:
+    """Losses of score and box, each a sum over the batch divided by the number of answering cells.
+
+    With a teacher, cells that no label makes answer count as much as the teacher is sure of them.
+    """
     owner, excused = assign(found, targets)
     positive = owner >= 0
-    count = positive.sum().clamp(min=1)
     image, cell = positive.nonzero(as_tuple=True)
     wanted = targets.boxes[image, owner[image, cell]]
     generalised, overlap = giou(found.boxes[image, cell], wanted)
+    box = (1 - generalised).sum()
+    count = positive.sum().float()
     quality = torch.zeros_like(found.logits)
     quality[image, cell] = overlap.detach().clamp(0, 1)
+    asked = positive | ~excused
+    if taught is not None:
+        quality = torch.maximum(quality, taught.scores)
+        asked = torch.ones_like(asked)
+        image, cell = (~positive & (taught.scores >= LEAST_TAUGHT)).nonzero(as_tuple=True)
+        sure = taught.scores[image, cell]
+        generalised, _ = giou(found.boxes[image, cell], taught.boxes[image, cell])
+        box = box + (sure * (1 - generalised)).sum()
+        count = count + sure.sum()
     score = binary_cross_entropy_with_logits(found.logits, quality, reduction="none")
-    score = score * (quality - found.logits.sigmoid()).abs().square()
-    score = score * (positive | ~excused)
-    return score.sum() / count, BOX_WEIGHT * (1 - generalised).sum() / count
+    score = score * (quality - found.logits.sigmoid()).abs().square() * asked
+    count = count.clamp(min=1)
+    return score.sum() / count, BOX_WEIGHT * box / count

@@ -32,6 +32,10 @@ class DetectorTrainOptions(Options):
     sure_score: float = option(
         0.4, "a teacher's box with a lower score is neither person nor background", at_least=0.0, at_most=1.0
     )
+    imitate: bool = option(True, "learn the teacher's score and box of every cell, too, not its boxes alone")
+    start: str = option(
+        "", "checkpoint.pt of a run whose averaged weights this one begins with; empty = random weights"
+    )
     validation_images: int = option(400, "images of held-back clips in a validation", at_least=1, at_most=1_000_000)
     seed: int = option(1, "of weights, images and augmentation", at_least=0, at_most=2**31 - 1)
     precision: str = option(

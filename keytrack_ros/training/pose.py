@@ -32,7 +32,7 @@ from keytrack_ros.training.setup import parameter_groups, training_device
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
 """Of ImageNet, RGB 0..255, as in HRNet."""
-_SHARES = {LSPET: 0.55, FRAMES: 0.41, COCO: 0.04}
+_SHARES = {LSPET: 0.50, FRAMES: 0.46, COCO: 0.04}
 _BACKGROUND_SHARE = 0.6  # of LSPET crops; their surroundings are cut off
 _LIMBS = [k for k, name in enumerate(skeleton.NAMES) if name.startswith(("left_", "right_"))]
 _HEAD_BOTTOM, _HEAD_TOP = skeleton.INDEX["head_bottom"], skeleton.INDEX["head_top"]

@@ -70,7 +70,7 @@ def augmented_sample(
     shift = np.clip(chance.normal(0, 0.06, 2), -0.15, 0.15) * extent
     box = (box + np.tile(shift, 2)).astype(np.float32)
     factor = float(np.clip(np.exp(chance.normal(-0.12, 0.25)), 0.5, 1.4))
-    angle = float(np.clip(chance.normal(0, 30), -75, 75)) if chance.random() < 0.6 else 0.0
+    angle = float(np.clip(chance.normal(0, 25), -60, 60)) if chance.random() < 0.4 else 0.0
     matrix = crop_transforms(box[None], size, PADDING)[0]
     turn = cv2.getRotationMatrix2D((size[0] / 2, size[1] / 2), angle, factor)
     matrix = turn @ np.vstack([matrix, [0, 0, 1]])

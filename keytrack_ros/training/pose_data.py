@@ -20,7 +20,7 @@ import numpy as np
 from keytrack_ros import skeleton
 from keytrack_ros.errors import DataError
 from keytrack_ros.poses import BoolArray, FloatArray, ImageArray, IntArray
-from keytrack_ros.training.pose_labels import merged_teachers, nose_beside_head
+from keytrack_ros.training.pose_labels import exchanged_sides, merged_teachers, nose_beside_head
 
 LSPET, FRAMES, COCO = "lspet", "frames", "coco"
 """The sources."""
@@ -101,7 +101,10 @@ def backgrounds(data: Path) -> list[ImageArray]:
 
 
 def _lspet(data: Path) -> People:
-    """Labels of Leeds Sports Pose Extended; the nose, which they lack, is the teacher's."""
+    """Labels of Leeds Sports Pose Extended; the nose, which they lack, is the teacher's.
+
+    Where both teachers contradict them, left and right are exchanged back; held-back labels stay as they are.
+    """
     labels = _npz(data / "images/lspet/labels.npz", "filename", "joints", "index")
     names = [str(name) for name in labels["filename"]]
     known = np.asarray(labels["joints"][..., 2] > 0)
@@ -109,13 +112,18 @@ def _lspet(data: Path) -> People:
     files: dict[str, bytes] = {}
     for archive in _listed(data / "images/lspet", "*.tar"):
         files.update(_tar(archive))
-    teacher = _stacked(_listed(data / "pseudo", "lspet_*.npz"), "name", "mov", "mov_score")
+    teacher = _stacked(_listed(data / "pseudo", "lspet_*.npz"), "name", *_TEACHERS)
     place = {str(name): row for row, name in enumerate(teacher["name"])}
     rows = np.array([place[name] for name in names])
     nose, sure = nose_beside_head(
         teacher["mov"][rows, 0], teacher["mov_score"][rows, 0], keypoints[:, 1:3], known[:, 1] & known[:, 2]
     )
     keypoints[:, 0], known[:, 0] = np.where(sure[:, None], nose, 0), sure
+    held_back = labels["index"] % _LSPET_PERIOD == _LSPET_HELD_BACK
+    answers = [(teacher[which][rows], teacher[f"{which}_score"][rows]) for which in ("eff", "mov")]
+    exchanged = exchanged_sides(keypoints, known, answers) & ~held_back
+    mirrored = list(skeleton.MIRRORED)
+    keypoints[exchanged], known[exchanged] = keypoints[exchanged][:, mirrored], known[exchanged][:, mirrored]
     shown = known.copy()
     shown[:, 0] = False  # boxes are those of the labelled joints
     enough = shown.sum(1) >= 4
@@ -130,7 +138,7 @@ def _lspet(data: Path) -> People:
         np.concatenate([low, high], 1)[keep].astype(np.float32),
         np.arange(len(keep)),
         np.full(len(keep), LSPET),
-        labels["index"][keep] % _LSPET_PERIOD == _LSPET_HELD_BACK,
+        held_back[keep],
         [decoded(files[names[k]], names[k]) for k in keep],
     )
 

@@ -13,6 +13,7 @@ _CLOSE = 0.09  # of the box's longer side: the teachers mean the same point
 _STEADY = 0.06  # the same, between a teacher's answers to the image and to its mirror image
 _HEAD = (skeleton.INDEX["head_bottom"], skeleton.INDEX["head_top"])
 _NOSE = skeleton.INDEX["nose"]
+_LIMBS = [k for k, name in enumerate(skeleton.NAMES) if name.startswith(("left_", "right_"))]
 
 
 def merged_teachers(
@@ -83,3 +84,31 @@ def nose_beside_head(
     near = np.linalg.norm(nose - head.mean(1), axis=1) <= 0.8 * length
     sure = np.where(head_known, (score >= 0.35) & near, score >= 0.55)
     return np.where(sure[:, None], nose, 0).astype(np.float32), sure
+
+
+def exchanged_sides(
+    keypoints: FloatArray, known: BoolArray, teachers: list[tuple[FloatArray, FloatArray]]
+) -> BoolArray:
+    """Whose left and right the annotator exchanged, by the teachers' judgement.
+
+    A limb speaks where a teacher's point lies within half a head of its label, or of the label of its mirror joint, and
+    these two are well apart. Someone is exchanged if five or more of the teachers' limbs are on the other side and no
+    more than one is on its own.
+
+    Args:
+        keypoints: [N, 15, 2], pixels.
+        known: [N, 15].
+        teachers: points [N, 15, 2] (NaN = none) and scores [N, 15] of each.
+
+    Returns [N] bool.
+    """
+    mirrored = list(skeleton.MIRRORED)
+    reach = 0.5 * np.linalg.norm(keypoints[:, _HEAD[0]] - keypoints[:, _HEAD[1]], axis=1)[:, None]
+    apart = np.linalg.norm(keypoints - keypoints[:, mirrored], axis=2) > 3 * reach
+    asked = known & known[:, mirrored] & apart & known[:, list(_HEAD)].all(1)[:, None]
+    own, other = np.zeros((2, len(keypoints)), int)
+    for points, scores in teachers:
+        points, sure = np.nan_to_num(points), asked & (scores >= 0.3)
+        own += (sure & (np.linalg.norm(points - keypoints, axis=2) < reach))[:, _LIMBS].sum(1)
+        other += (sure & (np.linalg.norm(points - keypoints[:, mirrored], axis=2) < reach))[:, _LIMBS].sum(1)
+    return (other >= 5) & (own <= 1)

@@ -13,6 +13,7 @@ from keytrack_ros.training.detector_loss import (
     BOX_WEIGHT,
     Predictions,
     Targets,
+    Taught,
     assign,
     decode_maps,
     detector_loss,
@@ -104,6 +105,19 @@ def test_losses_by_hand() -> None:
     # One cell answers, with IoU 0.5 = its score: nothing to gain for the score; GIoU is 0.5 as the boxes are nested.
     assert score.item() == pytest.approx(0, abs=1e-6)
     assert box.item() == pytest.approx(BOX_WEIGHT * 0.5, rel=1e-5)
+
+
+def test_a_teacher_adds_the_cells_that_it_is_sure_of() -> None:
+    # Cell 0 answers for the label with IoU 0.5. The teacher says 0.8 there, 0.6 in cell 1, 0.1 in cell 2.
+    found = row_of_cells([(0, 0, 20, 10), (50, 0, 60, 10), (90, 0, 99, 10)], [0.0, 0.0, 0.0])
+    boxes = torch.tensor([[[0.0, 0, 20, 10], [50, 0, 70, 10], [0, 0, 1, 1]]])
+    taught = Taught(boxes, torch.tensor([[0.8, 0.6, 0.1]]))
+    score, box = detector_loss(found, targets((0, 0, 10, 10)), taught)
+    answering = 1 + 0.6
+    # All logits are 0: cross-entropy is ln 2 whatever is wished, weighted with (wish - 0.5)².
+    assert score.item() == pytest.approx(math.log(2) * (0.3**2 + 0.1**2 + 0.4**2) / answering, rel=1e-5)
+    # The label's box counts in cell 0 (GIoU 0.5), the teacher's in cell 1 (nested, half as large: 0.5), as sure as it is.
+    assert box.item() == pytest.approx(BOX_WEIGHT * (0.5 + 0.6 * 0.5) / answering, rel=1e-5)
 
 
 @pytest.mark.parametrize("empty", [targets(), targets((0, 0, 0, 0), doubtful=())])

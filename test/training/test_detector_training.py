@@ -63,6 +63,17 @@ def test_a_checkpoint_of_other_options_is_refused(images: list[LabelledImage], t
         training(images, tmp_path, resume=True, seed=2)
 
 
+def test_a_run_may_begin_with_the_weights_of_another(images: list[LabelledImage], tmp_path: Path) -> None:
+    first = training(images, tmp_path / "first")
+    first.run(lambda _: None)
+    second = training(images, tmp_path / "second", start=str(first.checkpoint), seed=9)
+    for a, b in zip(second.network.parameters(), first.average.parameters(), strict=True):
+        assert torch.equal(a, b)
+    torch.save({"format": 1, "configuration": {}}, tmp_path / "other.pt")
+    with pytest.raises(DataError, match="not a checkpoint of a detector's training"):
+        training(images, tmp_path / "third", start=str(tmp_path / "other.pt"))
+
+
 def test_images_without_people_cannot_be_trained_on(images: list[LabelledImage], tmp_path: Path) -> None:
     empty = [image for image in images if image.source == "coco_negative"]
     with pytest.raises(DataError, match="no image to train on"):
@@ -117,7 +128,7 @@ def arguments(data: Path, out: Path, *more: str) -> list[str]:
 
 def test_the_command_leaves_a_network_that_the_detector_runs(data: Path, tmp_path: Path) -> None:
     label_crops(data, tmp_path / "crops.npz", lambda _: (np.zeros((0, 4), np.float32), np.zeros(0, np.float32)))
-    result = CliRunner().invoke(train_app, arguments(data, tmp_path))
+    result = CliRunner().invoke(train_app, arguments(data, tmp_path, "--no-imitate"))
     assert result.exit_code == 0, result.output
     written = {file.name for file in tmp_path.iterdir()}
     network = {"person_detector.onnx", "person_detector.yaml"}
@@ -140,10 +151,10 @@ def test_ctrl_c_keeps_what_was_done_and_resume_goes_on(data: Path, tmp_path: Pat
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(DetectorTraining, "_train_step", interrupted)
-    result = CliRunner().invoke(train_app, arguments(data, tmp_path))
+    result = CliRunner().invoke(train_app, arguments(data, tmp_path, "--no-imitate"))
     assert result.exit_code == INTERRUPTED
     assert "stopped at step 1; go on with the same command and --resume" in result.output
-    result = CliRunner().invoke(train_app, arguments(data, tmp_path, "--resume"))
+    result = CliRunner().invoke(train_app, arguments(data, tmp_path, "--no-imitate", "--resume"))
     assert result.exit_code == 0, result.output
 
 

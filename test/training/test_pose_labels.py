@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from keytrack_ros import skeleton
-from keytrack_ros.training.pose_labels import merged_teachers, nose_beside_head
+from keytrack_ros.training.pose_labels import exchanged_sides, merged_teachers, nose_beside_head
 
 WRIST, ELBOW, NOSE = skeleton.INDEX["left_wrist"], skeleton.INDEX["left_elbow"], skeleton.INDEX["nose"]
 BOTTOM, TOP = skeleton.INDEX["head_bottom"], skeleton.INDEX["head_top"]
@@ -63,3 +63,22 @@ def test_noses_are_believed_near_the_head():
     assert sure.tolist() == [True, False, True, False]  # the third: no head is known, but the nose is very sure
     assert found[0].tolist() == [14, 10]
     assert found[1].tolist() == [0, 0]
+
+
+def test_exchanged_sides_need_five_limbs_on_the_other_side():
+    label = np.zeros((1, 15, 2))
+    label[0, BOTTOM], label[0, TOP] = (50, 20), (50, 0)  # a head of 20 pixels
+    for number, name in enumerate(skeleton.NAMES):
+        if name.startswith("left_"):
+            label[0, number] = 80, 30 + 5 * number
+            label[0, skeleton.MIRRORED[number]] = 20, 30 + 5 * number
+    known, sure = np.ones((1, 15), bool), np.full((1, 15), 0.9)
+    other = label[:, list(skeleton.MIRRORED)]
+    assert not exchanged_sides(label, known, [(label, sure), (label, sure)])[0]
+    assert exchanged_sides(label, known, [(other, sure), (other, sure)])[0]
+    four = np.where(np.isin(np.arange(15), [3, 4, 5, 6]), 0.9, 0.0)[None]
+    assert not exchanged_sides(label, known, [(other, four)])[0]  # too few
+    two = np.where(np.isin(np.arange(15), [13, 14]), 0.9, 0.0)[None]
+    assert not exchanged_sides(label, known, [(other, sure), (label, two)])[0]  # one teacher sees two as labelled
+    known[0, TOP] = False
+    assert not exchanged_sides(label, known, [(other, sure)])[0]  # no head to measure by
