@@ -105,7 +105,8 @@ def exchanged_sides(
     mirrored = list(skeleton.MIRRORED)
     reach = 0.5 * np.linalg.norm(keypoints[:, _HEAD[0]] - keypoints[:, _HEAD[1]], axis=1)[:, None]
     apart = np.linalg.norm(keypoints - keypoints[:, mirrored], axis=2) > 3 * reach
-    asked = known & known[:, mirrored] & apart & known[:, list(_HEAD)].all(1)[:, None]
+    head_known = (known[:, _HEAD[0]] & known[:, _HEAD[1]])[:, None]
+    asked = known & known[:, mirrored] & apart & head_known
     own, other = np.zeros((2, len(keypoints)), int)
     for points, scores in teachers:
         points, sure = np.nan_to_num(points), asked & (scores >= 0.3)

@@ -116,7 +116,7 @@ def test_a_teacher_adds_the_cells_that_it_is_sure_of() -> None:
     answering = 1 + 0.6
     # All logits are 0: cross-entropy is ln 2 whatever is wished, weighted with (wish - 0.5)².
     assert score.item() == pytest.approx(math.log(2) * (0.3**2 + 0.1**2 + 0.4**2) / answering, rel=1e-5)
-    # The label's box counts in cell 0 (GIoU 0.5), the teacher's in cell 1 (nested, half as large: 0.5), as sure as it is.
+    # The label's box counts in cell 0 (GIoU 0.5), the teacher's in cell 1 (0.5, too), as much as it is sure.
     assert box.item() == pytest.approx(BOX_WEIGHT * (0.5 + 0.6 * 0.5) / answering, rel=1e-5)
 
 
