@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from time import perf_counter
 
 import numpy as np
 
-from keytrack_ros.detection import Detector, DetectorOptions
+from keytrack_ros.detection import DetectorOptions
 from keytrack_ros.errors import InputError, OptionError
-from keytrack_ros.estimation import Estimator, EstimatorOptions
+from keytrack_ros.estimation import EstimatorOptions
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.matching.select import open_matcher
 from keytrack_ros.options import Options, flatten
-from keytrack_ros.poses import FloatArray, ImageArray, Poses
-from keytrack_ros.toks import ToksOptions, carried_boxes, keep_best, not_detected
+from keytrack_ros.people import PeopleFinder, open_finder, timed
+from keytrack_ros.poses import ImageArray, Poses
+from keytrack_ros.toks import ToksOptions
 from keytrack_ros.tracker import Comparison, PoseTracker, TrackerOptions
 
 STAGES = ("detection", "estimation", "toks", "tracking")
@@ -34,18 +33,15 @@ class PipelineOptions(Options):
 
 
 class Pipeline:
-    """Detector → estimator → TOKS → tracker, for the frames of one camera in order.
+    """Detector → estimator → TOKS (all three behind a `PeopleFinder`) → tracker, for the frames of one camera in order.
 
     Attributes:
         stage_seconds: wall time of each stage of `STAGES` in the last frame.
         fingerprints: for each task the network's name and the first digits of its SHA-256.
     """
 
-    def __init__(
-        self, detector: Detector, estimator: Estimator, tracker: PoseTracker, options: PipelineOptions
-    ) -> None:
-        self._detector = detector
-        self._estimator = estimator
+    def __init__(self, finder: PeopleFinder, tracker: PoseTracker, options: PipelineOptions) -> None:
+        self._finder = finder
         self._tracker = tracker
         self._options = options
         self._previous: Poses | None = None
@@ -63,14 +59,12 @@ class Pipeline:
         """
         options = options or PipelineOptions()
         with ExitStack() as opened:  # what is open already is closed if a later network cannot be opened
-            detector = Detector(options.detector, options.inference)
-            opened.callback(detector.close)
-            estimator = Estimator(options.estimator, options.inference)
-            opened.callback(estimator.close)
+            finder = open_finder(options.detector, options.estimator, options.toks, options.inference)
+            opened.callback(finder.close)
             matcher = open_matcher(options.tracker.model, options.inference.folders, options.inference.threads)
             opened.pop_all()
-        pipeline = cls(detector, estimator, PoseTracker(options.tracker, matcher), options)
-        cards = (detector.card, estimator.card, matcher.card)
+        pipeline = cls(finder, PoseTracker(options.tracker, matcher), options)
+        cards = (*finder.cards, matcher.card)
         pipeline.fingerprints = {card.task: f"{card.name} {card.fingerprint}" for card in cards}
         return pipeline
 
@@ -89,8 +83,7 @@ class Pipeline:
             if value != current[name] and not item.metadata["live"]:
                 raise OptionError(f"{name} cannot be changed while the tracker runs; start it again with the new value")
         self._options = options
-        self._detector.options = options.detector
-        self._estimator.options = options.estimator
+        self._finder.set_options(options.detector, options.estimator, options.toks)
         self._tracker.options = options.tracker
 
     @property
@@ -105,8 +98,7 @@ class Pipeline:
 
     def close(self) -> None:
         """Frees the networks, and ends what may still be building engines for them; nothing is processed afterwards."""
-        self._detector.close()
-        self._estimator.close()
+        self._finder.close()
 
     def process(self, image_bgr: ImageArray, stamp: float) -> Poses:
         """Tracks the people of the next frame.
@@ -130,35 +122,15 @@ class Pipeline:
         if not np.isfinite(stamp):
             raise ValueError(f"stamp is {stamp}; a finite number of seconds is needed")
         size = image_bgr.shape[1], image_bgr.shape[0]
-        with self._timed("detection"):
-            boxes, box_scores = self._detector.detect(image_bgr)
-        with self._timed("toks"):
-            carried = not_detected(self._carried_boxes(size, stamp), boxes, self._options.toks)
-        with self._timed("estimation"):
-            poses = self._estimator.estimate(image_bgr, np.concatenate([boxes, carried]))
-        with self._timed("toks", more=True):
-            poses = poses.with_fields(
-                box_scores=np.concatenate([box_scores, np.full(len(carried), np.nan)]),
-                carried=np.arange(len(poses)) >= len(boxes),
-            )
-            poses = poses[keep_best(poses, self._options.toks)]
-        with self._timed("tracking"):
+        poses = self._finder.find(image_bgr, self._poses_before(size, stamp))
+        self.stage_seconds.update(self._finder.stage_seconds)
+        with timed(self.stage_seconds, "tracking"):
             tracked = self._tracker.update(poses, size, stamp)
         self._previous, self._previous_stamp, self._previous_size = tracked, stamp, size
         return tracked
 
-    def _carried_boxes(self, size: tuple[int, int], stamp: float) -> FloatArray:
-        """Boxes of t−1, or none where t−1 tells nothing about now (as in `PoseTracker.update`)."""
+    def _poses_before(self, size: tuple[int, int], stamp: float) -> Poses | None:
+        """Poses of t−1, or None where t−1 tells nothing about now (as in `PoseTracker.update`)."""
         gap = stamp - self._previous_stamp
-        usable = self._options.toks.enabled and self._previous is not None and size == self._previous_size
-        if not usable or not 0 <= gap <= self._options.tracker.maximum_gap_s:
-            return np.zeros((0, 4), np.float32)
-        assert self._previous is not None
-        return carried_boxes(self._previous, size, self._options.toks)
-
-    @contextmanager
-    def _timed(self, stage: str, more: bool = False) -> Iterator[None]:
-        begin = perf_counter()
-        yield
-        spent = perf_counter() - begin
-        self.stage_seconds[stage] = spent + (self.stage_seconds[stage] if more else 0.0)
+        usable = self._options.toks.enabled and size == self._previous_size
+        return self._previous if usable and 0 <= gap <= self._options.tracker.maximum_gap_s else None

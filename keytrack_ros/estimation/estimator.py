@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+HEAD_POINTS = (("head_bottom", 0.28), ("head_top", 1.47))
+"""Where head points lie on the line from the middle of the shoulders to the nose; see `derive_head_points`."""
+
+
 @dataclass(frozen=True)
 class EstimatorOptions(Options):
     """Pose estimation (paper §3.1, A.4)."""
@@ -48,7 +52,7 @@ class Estimator:
         channels = np.array(skeleton.channels_of(self.card.joints))
         self._present = np.flatnonzero(channels >= 0)  # keypoints that the network knows
         self._channels = channels[self._present]
-        self._mirrored = _mirrored_channels(self.card.joints)
+        self._mirrored = mirrored_channels(self.card.joints)
 
     def estimate(self, image_bgr: ImageArray, boxes: FloatArray) -> Poses:
         """Poses of the people in the boxes, row by row; `box_scores` are 1 and no ids are set.
@@ -123,7 +127,7 @@ def derive_head_points(keypoints: FloatArray, scores: FloatArray) -> None:
     nose, left, right = (skeleton.INDEX[name] for name in ("nose", "left_shoulder", "right_shoulder"))
     middle = (keypoints[:, left] + keypoints[:, right]) / 2
     weakest = scores[:, [nose, left, right]].min(1)
-    for name, factor in (("head_bottom", 0.28), ("head_top", 1.47)):
+    for name, factor in HEAD_POINTS:
         keypoints[:, skeleton.INDEX[name]] = middle + factor * (keypoints[:, nose] - middle)
         scores[:, skeleton.INDEX[name]] = weakest
 
@@ -142,7 +146,7 @@ def _torch_network(card: PoseCard) -> TorchLoader | None:
     return load
 
 
-def _mirrored_channels(joints: tuple[str, ...]) -> list[int]:
+def mirrored_channels(joints: tuple[str, ...]) -> list[int]:
     """For each channel the one that shows the same joint of the other side."""
     swap = {"left_": "right_", "right_": "left_"}
     mirrored = []
