@@ -1,15 +1,10 @@
-"""Trains the person detector: collages, SimOTA, AdamW with warm-up and a cosine, an average of the weights.
-
-All chance of step k comes from (seed, k) alone, so that a resumed run walks the same curve as one never stopped.
-"""
+"""Trains the person detector: collages, SimOTA, AdamW with warm-up and a cosine, an average of the weights."""
 
 from __future__ import annotations
 
 import copy
 import math
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -21,15 +16,15 @@ from keytrack_ros.detection import yolox
 from keytrack_ros.detection.nano import STRIDES, NanoDetector, to_rows
 from keytrack_ros.errors import DataError
 from keytrack_ros.poses import FloatArray, ImageArray
-from keytrack_ros.training.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from keytrack_ros.training.detector_data import LabelledImage, fingerprint
-from keytrack_ros.training.detector_log import DetectorEpoch, write_detector_log
+from keytrack_ros.training.detector_log import DetectorEpoch
 from keytrack_ros.training.detector_loss import Targets, Taught, decode_maps, detector_loss
-from keytrack_ros.training.detector_options import FIT_FOR_ANY_DETECTOR_RUN, DetectorTrainOptions
+from keytrack_ros.training.detector_options import DetectorTrainOptions
 from keytrack_ros.training.detector_samples import FILL, INPUT_MEAN, INPUT_STD, Sample, SampleMaker
 from keytrack_ros.training.detector_scores import matched
 from keytrack_ros.training.detector_teacher import DenseTeacher
-from keytrack_ros.training.setup import parameter_groups, training_device
+from keytrack_ros.training.run import Part, TrainingRun
+from keytrack_ros.training.setup import average_into, averaged_weights, cosine_rate, parameter_groups
 
 LARGEST_GRADIENT = 10.0
 NMS_IOU = 0.6
@@ -38,18 +33,7 @@ WORKING_SCORE = 0.4
 """Score from which on recall and precision are logged."""
 
 
-@dataclass(frozen=True)
-class DetectorProgress:
-    """State of a run after a step; losses are means since the epoch began."""
-
-    step: int
-    epoch: int
-    score_loss: float
-    box_loss: float
-    images_per_second: float
-
-
-class DetectorTraining:
+class DetectorTraining(TrainingRun[DetectorEpoch]):
     """One training run: network, average, optimiser, log and checkpoint in a run folder.
 
     Args:
@@ -66,6 +50,8 @@ class DetectorTraining:
         OptionError: CUDA was asked for and there is none.
     """
 
+    epoch_class = DetectorEpoch
+
     def __init__(
         self,
         training: Sequence[LabelledImage],
@@ -77,94 +63,32 @@ class DetectorTraining:
     ) -> None:
         if not any(image.sure.any() for image in training) or not any(image.sure.any() for image in validation):
             raise DataError("no image to train on, or none to validate on, shows a person")
-        self.options, self.folder, self._teacher = options, folder, teacher
-        self.device = training_device(options.device)
-        if options.threads:
-            torch.set_num_threads(options.threads)
-            cv2.setNumThreads(options.threads)
+        data = {"training data": fingerprint(list(training)), "validation data": fingerprint(list(validation))}
+        super().__init__(folder, options, {**data, "teacher": teacher is not None})
+        self.options, self._teacher = options, teacher
         self.maker = SampleMaker(training)
         chosen = np.linspace(0, len(validation) - 1, min(options.validation_images, len(validation)))
         self._validation = [validation[i] for i in chosen.round().astype(int)]
         torch.manual_seed(options.seed)
         self.network = NanoDetector().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if options.start:
-            self.network.load_state_dict(_averaged_weights(Path(options.start)))
-        self.average = copy.deepcopy(self.network).eval()
+            self.network.load_state_dict(averaged_weights(Path(options.start), self.network))
+        self.averaged = copy.deepcopy(self.network).eval()
         self._optimiser = torch.optim.AdamW(parameter_groups(self.network, options.weight_decay), fused=True)
-        self.step = 0
-        self.log: list[DetectorEpoch] = []
-        self._seconds = 0.0
-        self._score_loss = self._box_loss = 0.0
-        self._configuration = {
-            **{key: value for key, value in asdict(options).items() if key not in FIT_FOR_ANY_DETECTOR_RUN},
-            "teacher": teacher is not None,
-            "training data": fingerprint(list(training)),
-            "validation data": fingerprint(list(validation)),
-        }
         if resume:
-            self._restore()
+            self.restore()
 
-    @property
-    def checkpoint(self) -> Path:
-        """Where the state of the run is kept."""
-        return self.folder / "checkpoint.pt"
+    def parts(self) -> Mapping[str, Part]:
+        return {"network": self.network, "averaged": self.averaged, "optimiser": self._optimiser}
 
-    @property
-    def finished(self) -> bool:
-        return self.step >= self.options.steps
-
-    def run(self, report: Callable[[DetectorProgress], None], stopped: Callable[[], bool] = lambda: False) -> None:
-        """Trains to the end, or until `stopped()` is true after a step; saves a checkpoint in either case.
-
-        `report` is called after every step.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        saved = time.monotonic()
-        while not self.finished and not stopped():
-            began = time.monotonic()
-            self._train_step()
-            self._seconds += time.monotonic() - began
-            progress = self._progress(time.monotonic() - began)
-            if self.step % self.options.steps_per_epoch == 0:
-                self._end_epoch()
-                self.save()
-                saved = time.monotonic()
-            elif time.monotonic() - saved > 60 * self.options.checkpoint_minutes:
-                self.save()
-                saved = time.monotonic()
-            report(progress)
-        self.save()
-
-    def save(self) -> None:
-        """Writes the checkpoint, all of it or none."""
-        state = {
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self._optimiser.state_dict(),
-            "step": self.step,
-            "seconds": self._seconds,
-            "losses": [self._score_loss, self._box_loss],
-            "log": [asdict(epoch) for epoch in self.log],
-        }
-        save_checkpoint(self.checkpoint, self._configuration, state)
-
-    def _restore(self) -> None:
-        state = load_checkpoint(self.checkpoint, self._configuration)
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self._optimiser.load_state_dict(state["optimiser"])
-        self.step, self._seconds = state["step"], state["seconds"]
-        self._score_loss, self._box_loss = state["losses"]
-        self.log = [DetectorEpoch(**row) for row in state["log"]]
-
-    def _train_step(self) -> None:
+    def learn(self) -> Mapping[str, float]:
         size = image_size(self.step, self.options)
         samples = [
             self.maker.sample(size, np.random.default_rng((self.options.seed, self.step, number)))
             for number in range(self.options.batch_size)
         ]
         for group in self._optimiser.param_groups:
-            group["lr"] = learning_rate(self.step, self.options)
+            group["lr"] = cosine_rate(self.step, self.options)
         self.network.train()
         pixels = [sample.pixels for sample in samples]
         images = network_images(pixels, self.device)
@@ -178,40 +102,25 @@ class DetectorTraining:
         (score_loss + box_loss).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
         self._optimiser.step()
-        self.step += 1
-        self._average_weights()
-        self._score_loss += score_loss.item()
-        self._box_loss += box_loss.item()
-
-    @torch.no_grad()
-    def _average_weights(self) -> None:
         # A short memory at first: the weights of the beginning are worth nothing.
-        keep = 1 - 1 / min(self.options.average_steps, 1 + self.step / 5)
-        for mean, now in zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True):
-            if mean.is_floating_point():
-                mean.lerp_(now, 1 - keep)
-            else:
-                mean.copy_(now)
+        memory = min(self.options.average_steps, 1 + (1 + self.step) / 5)
+        average_into(self.averaged, self.network, 1 - 1 / memory)
+        return {"score_loss": score_loss.item(), "box_loss": box_loss.item()}
 
-    def _end_epoch(self) -> None:
+    def validated(self, means: Mapping[str, float], seconds: float) -> DetectorEpoch:
         recall, precision, average_precision = self.validate()
-        steps = self.options.steps_per_epoch
-        self.log.append(
-            DetectorEpoch(
-                epoch=len(self.log) + 1,
-                step=self.step,
-                seconds=round(self._seconds, 1),
-                size=image_size(self.step - 1, self.options),
-                learning_rate=learning_rate(self.step - 1, self.options),
-                score_loss=self._score_loss / steps,
-                box_loss=self._box_loss / steps,
-                recall=recall,
-                precision=precision,
-                average_precision=average_precision,
-            )
+        return DetectorEpoch(
+            epoch=len(self.log) + 1,
+            step=self.step,
+            seconds=seconds,
+            size=image_size(self.step - 1, self.options),
+            learning_rate=cosine_rate(self.step - 1, self.options),
+            score_loss=means["score_loss"],
+            box_loss=means["box_loss"],
+            recall=recall,
+            precision=precision,
+            average_precision=average_precision,
         )
-        self._score_loss = self._box_loss = 0.0
-        write_detector_log(self.folder / "log.csv", self.log)
 
     def validate(self) -> tuple[float, float, float]:
         """Recall and precision at `WORKING_SCORE`, and AP, of the averaged weights on the held-back images."""
@@ -225,7 +134,7 @@ class DetectorTraining:
         side = self.options.input_size
         boxed, scale = yolox.letterbox(pixels, (side, side), FILL)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.precision == "bfloat16"):
-            maps = self.average.maps(network_images([boxed], self.device))
+            maps = self.averaged.maps(network_images([boxed], self.device))
         rows = to_rows([level.float() for level in maps])[0].cpu().numpy()
         boxes, scores = yolox.decode(rows, *yolox.cell_grid((side, side), STRIDES), person_class=0)
         height, width = pixels.shape[:2]
@@ -235,16 +144,6 @@ class DetectorTraining:
         rectangles = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
         best = np.ravel(cv2.dnn.NMSBoxes(rectangles.tolist(), scores.tolist(), 0.0, NMS_IOU)).astype(int)
         return boxes[best], scores[best]
-
-    def _progress(self, seconds: float) -> DetectorProgress:
-        in_epoch = (self.step - 1) % self.options.steps_per_epoch + 1
-        return DetectorProgress(
-            step=self.step,
-            epoch=(self.step - 1) // self.options.steps_per_epoch + 1,
-            score_loss=self._score_loss / in_epoch,
-            box_loss=self._box_loss / in_epoch,
-            images_per_second=self.options.batch_size / max(seconds, 1e-9),
-        )
 
 
 def network_images(images: Sequence[ImageArray], device: torch.device) -> Tensor:
@@ -264,23 +163,6 @@ def padded(samples: Sequence[Sample], device: torch.device) -> Targets:
         people[row, :count] = sample.sure
         doubtful[row, :count] = ~sample.sure
     return Targets(*(torch.from_numpy(array).to(device) for array in (boxes, people, doubtful)))
-
-
-def _averaged_weights(file: Path) -> dict[str, Tensor]:
-    content = read_checkpoint(file)
-    if "average" not in content:
-        raise DataError(f"{file}: not a checkpoint of a detector's training")
-    weights: dict[str, Tensor] = content["average"]
-    return weights
-
-
-def learning_rate(step: int, options: DetectorTrainOptions) -> float:
-    """Of step 0, 1, …: linear warm-up to `options.learning_rate`, then half a cosine to a hundredth of it."""
-    warm = round(options.warm_up * options.steps)
-    if step < warm:
-        return options.learning_rate * (step + 1) / warm
-    part = (step - warm) / max(options.steps - warm, 1)
-    return options.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * part)) / 2)
 
 
 def image_size(step: int, options: DetectorTrainOptions) -> int:

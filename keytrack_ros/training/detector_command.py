@@ -27,11 +27,12 @@ def train_detector(data: Path, out: Path, resume: bool, options: DetectorTrainOp
     from keytrack_ros.detection.nano import STRIDES
     from keytrack_ros.inference.cards import DetectorCard
     from keytrack_ros.inference.registry import find_model
-    from keytrack_ros.training.detector import DetectorProgress, DetectorTraining
+    from keytrack_ros.training.detector import DetectorTraining
     from keytrack_ros.training.detector_export import export_detector
     from keytrack_ros.training.detector_log import draw_detector_curves
     from keytrack_ros.training.detector_samples import draw_samples
     from keytrack_ros.training.detector_teacher import DenseTeacher
+    from keytrack_ros.training.run import Progress
 
     images = load_images(data, options.sure_score, _crop_labels(data, out / "crops.npz"))
     known = [image for image in images if not is_held_back(image)]
@@ -48,11 +49,12 @@ def train_detector(data: Path, out: Path, resume: bool, options: DetectorTrainOp
     out.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(out / "samples.png"), draw_samples(training.maker, options.input_size, options.seed))
 
-    def text(seen: DetectorProgress) -> str:
+    def text(seen: Progress) -> str:
         held_back = training.log[-1].average_precision if training.log else None
+        losses = f"{seen.means['score_loss']:.3f} {seen.means['box_loss']:.3f}"
         return (
-            f"epoch {seen.epoch}  losses {seen.score_loss:.3f} {seen.box_loss:.3f}  held back AP {percent(held_back)}  "
-            f"{seen.images_per_second:.0f} images/s"
+            f"epoch {seen.epoch}  losses {losses}  held back AP {percent(held_back)}  "
+            f"{seen.examples_per_second:.0f} images/s"
         )
 
     def draw() -> None:
@@ -60,7 +62,7 @@ def train_detector(data: Path, out: Path, resume: bool, options: DetectorTrainOp
 
     run_to_the_end(training, options.steps, options.steps_per_epoch, text, draw)
     draw()
-    files = export_detector(training.average, out, options.input_size)
+    files = export_detector(training.averaged, out, options.input_size)
     last = training.log[-1]
     console.print(
         f"on held-back images: AP {last.average_precision:.2%}, recall {last.recall:.2%}, "

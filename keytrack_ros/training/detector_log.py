@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,17 +22,6 @@ class DetectorEpoch:
     recall: float
     precision: float
     average_precision: float
-
-
-def write_detector_log(file: Path, log: Sequence[DetectorEpoch]) -> None:
-    """Replaces `file` by a CSV with a header and a line for each epoch."""
-    part = file.with_name(file.name + ".part")
-    with part.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, [field.name for field in fields(DetectorEpoch)])
-        writer.writeheader()
-        for epoch in log:
-            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(epoch).items()})
-    part.replace(file)
 
 
 def draw_detector_curves(file: Path, log: Sequence[DetectorEpoch]) -> None:

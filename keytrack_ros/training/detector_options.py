@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from keytrack_ros.errors import OptionError
 from keytrack_ros.options import Options, option
 
-FIT_FOR_ANY_DETECTOR_RUN = ("threads", "device", "checkpoint_minutes")
-"""Options that a resumed run may change: they say how fast and where."""
-
 
 @dataclass(frozen=True)
 class DetectorTrainOptions(Options):

@@ -14,10 +14,11 @@ def train_pose(data: Path, out: Path, resume: bool, options: PoseTrainOptions) -
     Raises KeytrackError for anything wrong with the data, the folder or the options; typer.Exit when interrupted.
     """
     require_packages()
-    from keytrack_ros.training.pose import PoseProgress, PoseTraining
+    from keytrack_ros.training.pose import PoseTraining
     from keytrack_ros.training.pose_data import backgrounds, load_people
     from keytrack_ros.training.pose_export import export_pose
     from keytrack_ros.training.pose_log import draw_pose_curves, draw_samples
+    from keytrack_ros.training.run import Progress
 
     people = load_people(data)
     console.print(
@@ -27,10 +28,11 @@ def train_pose(data: Path, out: Path, resume: bool, options: PoseTrainOptions) -
     out.mkdir(parents=True, exist_ok=True)
     draw_samples(out / "samples.png", training.samples(options.steps - 1))
 
-    def text(seen: PoseProgress) -> str:
+    def text(seen: Progress) -> str:
+        held_back = training.log[-1].pckh_lspet if training.log else None
         return (
-            f"epoch {seen.epoch}  loss {seen.loss:.3f}  held back PCKh {percent(seen.pckh)}  "
-            f"{seen.people_per_second:.0f} people/s"
+            f"epoch {seen.epoch}  loss {seen.means['loss']:.3f}  held back PCKh {percent(held_back)}  "
+            f"{seen.examples_per_second:.0f} people/s"
         )
 
     def draw() -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -27,17 +26,6 @@ class PoseEpoch:
     loss: float
     pckh_lspet: float
     pckh_frames: float
-
-
-def write_pose_log(file: Path, log: Sequence[PoseEpoch]) -> None:
-    """Replaces `file` by a CSV with a header and a line for each epoch."""
-    part = file.with_name(file.name + ".part")
-    with part.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, [field.name for field in fields(PoseEpoch)])
-        writer.writeheader()
-        for epoch in log:
-            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(epoch).items()})
-    part.replace(file)
 
 
 def draw_pose_curves(file: Path, log: Sequence[PoseEpoch]) -> None:

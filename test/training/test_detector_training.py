@@ -3,6 +3,7 @@
 import csv
 import os
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -15,11 +16,12 @@ from keytrack_ros.detection import Detector, DetectorOptions
 from keytrack_ros.errors import DataError, OptionError
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.training.commands import train_app
-from keytrack_ros.training.detector import DetectorTraining, image_size, learning_rate, network_images, padded
+from keytrack_ros.training.detector import DetectorTraining, image_size, network_images, padded
 from keytrack_ros.training.detector_data import LabelledImage, is_held_back, label_crops, load_images
 from keytrack_ros.training.detector_options import DetectorTrainOptions
 from keytrack_ros.training.detector_samples import Sample
 from keytrack_ros.training.progress import INTERRUPTED
+from keytrack_ros.training.setup import cosine_rate
 from test.training.toy_people import write_people
 
 SMALL = {"first_size": 64, "input_size": 96, "batch_size": 2, "threads": 1, "device": "cpu", "warm_up": 0.25}
@@ -49,7 +51,7 @@ def test_a_stopped_and_resumed_run_equals_one_never_stopped(images: list[Labelle
     assert first.step == 2
     second = training(images, tmp_path / "parts", resume=True)
     second.run(lambda _: None)
-    for part in ("network", "average"):
+    for part in ("network", "averaged"):
         state = getattr(second, part).state_dict()
         assert all(torch.equal(value, state[name]) for name, value in getattr(whole, part).state_dict().items())
     assert [(e.score_loss, e.box_loss) for e in second.log] == [(e.score_loss, e.box_loss) for e in whole.log]
@@ -67,10 +69,10 @@ def test_a_run_may_begin_with_the_weights_of_another(images: list[LabelledImage]
     first = training(images, tmp_path / "first")
     first.run(lambda _: None)
     second = training(images, tmp_path / "second", start=str(first.checkpoint), seed=9)
-    for a, b in zip(second.network.parameters(), first.average.parameters(), strict=True):
+    for a, b in zip(second.network.parameters(), first.averaged.parameters(), strict=True):
         assert torch.equal(a, b)
     torch.save({"format": 1, "configuration": {}}, tmp_path / "other.pt")
-    with pytest.raises(DataError, match="not a checkpoint of a detector's training"):
+    with pytest.raises(DataError, match="holds no averaged weights of such a network"):
         training(images, tmp_path / "third", start=str(tmp_path / "other.pt"))
 
 
@@ -88,10 +90,10 @@ def test_sizes_that_do_not_fit_are_refused(name: str, value: int) -> None:
 
 def test_the_learning_rate_rises_then_falls_to_a_hundredth() -> None:
     options = DetectorTrainOptions(epochs=1, steps_per_epoch=1000, learning_rate=1.0, warm_up=0.1)
-    assert learning_rate(0, options) == pytest.approx(0.01)
-    assert learning_rate(99, options) == pytest.approx(1.0)
-    assert learning_rate(550, options) == pytest.approx(0.505)
-    assert learning_rate(1000, options) == pytest.approx(0.01)
+    assert cosine_rate(0, options) == pytest.approx(0.01)
+    assert cosine_rate(99, options) == pytest.approx(1.0)
+    assert cosine_rate(550, options) == pytest.approx(0.505)
+    assert cosine_rate(1000, options) == pytest.approx(0.01)
 
 
 def test_images_grow_in_the_second_half() -> None:
@@ -143,14 +145,14 @@ def test_the_command_leaves_a_network_that_the_detector_runs(data: Path, tmp_pat
 
 def test_ctrl_c_keeps_what_was_done_and_resume_goes_on(data: Path, tmp_path: Path, monkeypatch) -> None:
     label_crops(data, tmp_path / "crops.npz", lambda _: (np.zeros((0, 4), np.float32), np.zeros(0, np.float32)))
-    step = DetectorTraining._train_step
+    learn = DetectorTraining.learn
 
-    def interrupted(self: DetectorTraining) -> None:
-        step(self)
-        if self.step == 1:
+    def interrupted(self: DetectorTraining) -> Mapping[str, float]:
+        if self.step == 0:
             os.kill(os.getpid(), signal.SIGINT)
+        return learn(self)
 
-    monkeypatch.setattr(DetectorTraining, "_train_step", interrupted)
+    monkeypatch.setattr(DetectorTraining, "learn", interrupted)
     result = CliRunner().invoke(train_app, arguments(data, tmp_path, "--no-imitate"))
     assert result.exit_code == INTERRUPTED
     assert "stopped at step 1; go on with the same command and --resume" in result.output

@@ -13,9 +13,7 @@ from keytrack_ros.estimation import Estimator, EstimatorOptions  # noqa: E402
 from keytrack_ros.estimation.hrnet import build_hrnet  # noqa: E402
 from keytrack_ros.training.pose import (  # noqa: E402
     PoseTraining,
-    average_into,
     heatmap_loss,
-    learning_rate,
     network_crops,
     pckh_hits,
 )
@@ -23,6 +21,7 @@ from keytrack_ros.training.pose_data import backgrounds, load_people  # noqa: E4
 from keytrack_ros.training.pose_export import export_pose  # noqa: E402
 from keytrack_ros.training.pose_log import draw_pose_curves, draw_samples  # noqa: E402
 from keytrack_ros.training.pose_options import PoseTrainOptions  # noqa: E402
+from keytrack_ros.training.setup import average_into, cosine_rate  # noqa: E402
 from test.training.toy_poses import write_data  # noqa: E402
 
 TINY = PoseTrainOptions(width=64, height=64, half_size_epochs=1, epochs=3, samples_per_epoch=8, batch_size=4, threads=1)
@@ -76,7 +75,7 @@ def test_a_run_may_begin_with_the_weights_of_another(data, tmp_path):
 
 def test_a_start_that_is_no_such_run_is_refused(data, tmp_path):
     torch.save({"format": 1, "configuration": {}}, tmp_path / "other.pt")
-    for name, says in (("other.pt", "not a checkpoint of a pose network"), ("none.pt", "No such file")):
+    for name, says in (("other.pt", "holds no averaged weights of such a network"), ("none.pt", "No such file")):
         with pytest.raises(DataError, match=says):
             PoseTraining(*data, tmp_path, dataclasses.replace(TINY, start=str(tmp_path / name)))
 
@@ -130,10 +129,10 @@ def test_crops_are_normalised_as_imagenet():
 
 def test_the_learning_rate_rises_and_falls():
     options = dataclasses.replace(TINY, epochs=50, warm_up=0.1)  # 100 steps
-    assert learning_rate(0, options) == pytest.approx(2e-3 / 10)
-    assert learning_rate(10, options) == pytest.approx(2e-3)
+    assert cosine_rate(0, options) == pytest.approx(2e-3 / 10)
+    assert cosine_rate(10, options) == pytest.approx(2e-3)
     middle = 2e-3 * (0.01 + 0.99 * (1 + math.cos(math.pi / 2)) / 2)
-    assert learning_rate(55, options) == pytest.approx(middle)
+    assert cosine_rate(55, options) == pytest.approx(middle)
 
 
 def test_averaging_takes_batch_statistics_along():
