@@ -1,0 +1,59 @@
+"""Boxes on the device: a detector's output → boxes, overlap, greedy suppression."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def decode(rows: Tensor, corners: Tensor, strides: Tensor, person_class: int) -> tuple[Tensor, Tensor]:
+    """As `detection.yolox.decode`.
+
+    Args:
+        rows: [cells, 5 + classes] float32.
+        corners: [cells, 2], column and row of each cell.
+        strides: [cells, 1].
+        person_class: which class is a person.
+
+    Returns [cells, 4] x_min, y_min, x_max, y_max in network pixels, and scores [cells].
+    """
+    centre = (rows[:, :2] + corners) * strides
+    half = rows[:, 2:4].clamp(max=20.0).exp() * strides / 2
+    return torch.cat([centre - half, centre + half], 1), rows[:, 4] * rows[:, 5 + person_class]
+
+
+def box_iou(a: Tensor, b: Tensor) -> Tensor:
+    """Intersection over union of boxes [A, 4] with boxes [B, 4], [A, B]; 0 for empty boxes."""
+    low, high = torch.maximum(a[:, None, :2], b[None, :, :2]), torch.minimum(a[:, None, 2:], b[None, :, 2:])
+    intersection = (high - low).clamp(min=0).prod(-1)
+    union = _areas(a)[:, None] + _areas(b)[None] - intersection
+    return torch.where(union > 0, intersection / union.clamp(min=1e-9), 0)
+
+
+def _areas(boxes: Tensor) -> Tensor:
+    return (boxes[:, 2:] - boxes[:, :2]).prod(-1)
+
+
+def suppress(alike: Tensor, scores: Tensor, wait: bool = True) -> tuple[Tensor, Tensor]:
+    """Greedy suppression, exactly: best first, each stays unless it is too like one that has stayed.
+
+    A row stays if none of the better rows that stay is like it. That rule is applied to all rows at once, again and
+    again: after k rounds the best k rows are settled, and once nothing changes all are, usually after two or three.
+
+    Args:
+        alike: [N, N] bool, which are too much alike.
+        scores: [N]; of equal ones the earlier row is the better.
+        wait: whether the host may ask the device if something has changed; otherwise there are N rounds, which is the
+            better way for few rows, for nothing is waited for.
+
+    Returns the order [N] int64, best first, and [N] bool in this order: which stay.
+    """
+    order = torch.argsort(scores, descending=True, stable=True)
+    beaten_by = alike[order][:, order].tril(-1)  # [row, better row]
+    stay = torch.ones_like(order, dtype=torch.bool)
+    for _ in range(len(order)):
+        after = ~(beaten_by & stay).any(1)
+        if wait and torch.equal(after, stay):
+            break
+        stay = after
+    return order, stay

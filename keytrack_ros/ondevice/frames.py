@@ -1,0 +1,147 @@
+"""Frames on the device: one upload, then the detector's letterbox and the crops of all people."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from keytrack_ros.inference.cards import ImageInput
+from keytrack_ros.poses import ImageArray
+
+
+class Upload:
+    """Takes the frames of one camera to the device.
+
+    On CUDA through page-locked memory, so that the copy runs beside what the device computes. Two buffers take turns:
+    one is filled while the other may still be on its way.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._buffers: list[Tensor] = [torch.empty(0, dtype=torch.uint8)] * 2
+        self._sent: list[Any] = [None, None]  # torch.cuda.Event, which carries no types
+        self._turn = 0
+
+    def __call__(self, image_bgr: ImageArray) -> Tensor:
+        """[H, W, 3] uint8 on the host → [3, H, W] float32 on the device, 0..255, channels in the same order."""
+        self._turn = 1 - self._turn
+        sent = self._sent[self._turn]
+        if sent is not None:
+            sent.synchronize()
+        if self._buffers[self._turn].shape != image_bgr.shape:
+            on_cuda = self._device.type == "cuda"
+            self._buffers[self._turn] = torch.empty(image_bgr.shape, dtype=torch.uint8, pin_memory=on_cuda)
+        buffer = self._buffers[self._turn]
+        np.copyto(buffer.numpy(), image_bgr)
+        frame = buffer.to(self._device, non_blocking=True)
+        if self._device.type == "cuda":
+            self._sent[self._turn] = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._sent[self._turn].record()
+        return frame.permute(2, 0, 1).float()
+
+
+class NetworkInput:
+    """Images of a network's size → its input: order of the channels, mean and standard deviation of the model file."""
+
+    def __init__(self, about: ImageInput, device: torch.device) -> None:
+        self._swap = about.color == "rgb"
+        self._mean = torch.tensor(about.mean, device=device)[:, None, None]
+        self._gain = 1 / torch.tensor(about.std, device=device)[:, None, None]
+
+    def __call__(self, images_bgr: Tensor) -> Tensor:
+        """[N, 3, h, w] float32, 0..255 → the same shape."""
+        images = images_bgr.flip(1) if self._swap else images_bgr
+        return (images - self._mean) * self._gain
+
+
+def letterbox(frame: Tensor, size: tuple[int, int], fill: int) -> tuple[Tensor, float]:
+    """As `detection.yolox.letterbox`: scaled to fit, in the top left corner, the rest filled.
+
+    The arithmetic is that of `cv2.resize`, in whole numbers: with exact weights a tenth of the pixels would differ by
+    a grey level, boxes by a tenth of a pixel, and now and then a keypoint between two maxima by much more. Frames that
+    are made smaller come out the same bit by bit, of larger ones fewer than one pixel in 1,000 differs, by one level.
+
+    Args:
+        frame: [3, H, W] float32, whole numbers 0..255.
+        size: width and height of the result.
+        fill: grey level of the rest.
+
+    Returns [3, height, width] float32 and the scale: network pixels = scale · frame pixels.
+    """
+    height, width = frame.shape[1:]
+    scale = min(size[0] / width, size[1] / height)
+    rows, columns = max(round(height * scale), 1), max(round(width * scale), 1)
+    left, right, left_weight, right_weight = _taps(columns, width, frame.device)
+    upper, lower, upper_weight, lower_weight = _taps(rows, height, frame.device)
+    whole = frame.int()
+    wide = whole[:, :, left] * left_weight + whole[:, :, right] * right_weight >> 4  # [3, H, columns]
+    above = wide[:, upper] * upper_weight[:, None] >> 16
+    below = wide[:, lower] * lower_weight[:, None] >> 16
+    boxed = frame.new_full((3, size[1], size[0]), fill)
+    boxed[:, :rows, :columns] = above + below + 2 >> 2
+    return boxed, scale
+
+
+@lru_cache(maxsize=16)
+def _taps(count: int, source: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Which two pixels of `source` each of `count` pixels lies between, and their weights, which add up to 2048.
+
+    Kept, since taking them to the device makes the host wait.
+    """
+    place = ((np.arange(count) + 0.5) * (source / count) - 0.5).astype(np.float32)
+    first = np.floor(place).astype(np.int64)
+    part = np.where((first < 0) | (first >= source - 1), 0, place - first).astype(np.float32)
+    first = np.clip(first, 0, source - 1)
+    taps = [first, np.minimum(first + 1, source - 1)]
+    weights = [np.rint(w * np.float32(2048)).astype(np.int32) for w in (1 - part, part)]
+    one, other, weight, other_weight = (torch.from_numpy(array).to(device) for array in (*taps, *weights))
+    return one, other, weight, other_weight
+
+
+def crop_transforms(boxes: Tensor, size: tuple[int, int], padding: float) -> Tensor:
+    """As `estimation.crops.crop_transforms`, without the zeros: [N, 3] float64 scale, shift in x, shift in y.
+
+    crop point = scale · frame point + shift.
+    """
+    width, height = size
+    extent = (boxes[:, 2:] - boxes[:, :2]).double()
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    scale = width / (torch.maximum(extent[:, 0], extent[:, 1] * (width / height)) * padding)
+    shift = [side / 2 - scale * middle for side, middle in zip(size, centre.double().unbind(1), strict=True)]
+    return torch.stack([scale, *shift], 1)
+
+
+def cut(frame: Tensor, transforms: Tensor, size: tuple[int, int]) -> Tensor:
+    """The crops, bilinear, rounded to whole grey levels; black where they reach beyond the frame.
+
+    As `cv2.warpAffine` of OpenCV 5: one grey level of difference on one pixel in 10,000. OpenCV 4 rounds places to
+    1/32 px and differs by up to 4 levels at sharp edges.
+
+    Args:
+        frame: [3, H, W] float32.
+        transforms: [N, 3], see `crop_transforms`.
+        size: width and height of a crop.
+
+    Returns [N, 3, height, width] float32.
+    """
+    scale = transforms[:, :1]
+    places = []
+    for axis, (crop_side, side) in enumerate(zip(size, (frame.shape[2], frame.shape[1]), strict=True)):
+        pixels = torch.arange(crop_side, device=frame.device, dtype=torch.float64)
+        place = (pixels - transforms[:, 1 + axis : 2 + axis]) / scale  # [N, crop_side], frame pixels
+        places.append(((2 * place + 1) / side - 1).float())  # grid_sample's −1 … 1 reach over the pixels' outer edges
+    x, y = places
+    shape = (len(transforms), size[1], size[0])
+    grid = torch.stack([x[:, None, :].expand(shape), y[:, :, None].expand(shape)], 3)
+    frames = frame.expand(len(transforms), -1, -1, -1)
+    return functional.grid_sample(frames, grid, padding_mode="zeros", align_corners=False).round_()
+
+
+def to_frame(points: Tensor, transforms: Tensor) -> Tensor:
+    """Crop points [N, K, 2] in frame pixels, float32: the inverse of `crop_transforms`."""
+    return ((points - transforms[:, None, 1:]) / transforms[:, None, :1]).float()
