@@ -31,7 +31,7 @@ def open_image_network(
     width, height = card.input.size
     in_torch = None
     if torch_network is not None:
-        in_torch = TorchNetwork(torch_network, card.input.name, (3, height, width), card.output)
+        in_torch = TorchNetwork(torch_network, {card.input.name: (3, height, width)}, card.output)
     session = open_session(card.path, options, most, in_torch)
     shape = session.input_shapes.get(card.input.name, ())
     if (

@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
 
+_SLOWER_FUSED = ("SkipLayerNormFusion",)
+"""Optimisations that ONNX Runtime is to leave out: on the CPU the fused operator takes far longer than its parts."""
+
 _NO_MEMORY = ("out of memory", "failed to allocate memory", "alloc_failed", "cudaerrormemoryallocation")
 
 
@@ -93,7 +96,10 @@ class OnnxSession:
         options.log_severity_level = 3
         try:
             self._session: ort.InferenceSession | None = ort.InferenceSession(
-                str(path), options, providers=[(provider, dict(provider_options or {}))]
+                str(path),
+                options,
+                providers=[(provider, dict(provider_options or {}))],
+                disabled_optimizers=list(_SLOWER_FUSED),
             )
         except Exception as error:  # ONNX Runtime's own exception types are not public
             raise ModelError(f"{path}: not a network that ONNX Runtime can load: {_line(error)}") from None

@@ -1,4 +1,4 @@
-"""An image network in torch: the reference for other backends, and the way to a GPU where only torch is installed."""
+"""A network in torch: the reference for other backends, and the way to a GPU where only torch is installed."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from keytrack_ros.errors import ModelError
 from keytrack_ros.inference.session import Array, BackendError, DeviceMemoryError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+
+_DTYPES = ("float32", "int64", "bool")
 
 TorchLoader = Callable[[], "nn.Module"]
-"""Gives a torch network, [N, C, H, W] float32 → [N, …]; imports torch only when called."""
+"""Gives a torch network; imports torch only when called."""
 
 
 @dataclass(frozen=True)
@@ -24,15 +26,15 @@ class TorchNetwork:
 
     Attributes:
         load: gives it.
-        input: name of the input in the ONNX file.
-        shape: channels, height, width.
+        inputs: shape of one row of each input by its name in the ONNX file, in the order of the network's arguments.
         output: name of the output in the ONNX file.
+        fp32: computes in FP32 even where FP16 is asked for.
     """
 
     load: TorchLoader
-    input: str
-    shape: tuple[int, int, int]
+    inputs: Mapping[str, tuple[int, ...]]
     output: str
+    fp32: bool = False
 
 
 class TorchSession:
@@ -58,7 +60,7 @@ class TorchSession:
         self._torch = torch
         self._about = network
         self._device = torch.device(device)
-        self._dtype = torch.float16 if half and device == "cuda" else torch.float32
+        self._dtype = torch.float16 if half and device == "cuda" and not network.fp32 else torch.float32
         module = network.load().eval().requires_grad_(False)
         try:
             moved = module.to(self._device, self._dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -68,7 +70,7 @@ class TorchSession:
 
     @property
     def input_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
-        return {self._about.input: (None, *self._about.shape)}
+        return {name: (None, *shape) for name, shape in self._about.inputs.items()}
 
     @property
     def output_names(self) -> Sequence[str]:
@@ -82,22 +84,30 @@ class TorchSession:
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         if self._network is None:
             raise ModelError("the torch session is closed")
-        batch = inputs.get(self._about.input)
-        if batch is None or batch.shape[1:] != self._about.shape or batch.dtype != np.float32:
+        wanted = self._about.inputs
+        fits = inputs.keys() == wanted.keys() and all(
+            array.shape[1:] == wanted[name] and array.dtype in _DTYPES for name, array in inputs.items()
+        )
+        if not fits:
             given = {name: (array.shape, str(array.dtype)) for name, array in inputs.items()}
-            raise ModelError(
-                f"inputs are {given}; '{self._about.input}' of (N, *{self._about.shape}) float32 is needed"
-            )
+            needed = ", ".join(f"'{name}' of (N, *{shape})" for name, shape in wanted.items())
+            raise ModelError(f"inputs are {given}; {needed} of {', '.join(_DTYPES)} are needed")
         try:
             with self._torch.inference_mode():
-                images = self._torch.from_numpy(np.ascontiguousarray(batch)).to(self._device, self._dtype)
-                output = self._network(images.contiguous(memory_format=self._torch.channels_last))
+                output = self._network(*(self._on_device(inputs[name]) for name in wanted))
                 return {self._about.output: output.float().contiguous().cpu().numpy()}
         except self._torch.OutOfMemoryError as error:
             raise DeviceMemoryError(f"torch: {_line(error)}") from None
 
     def close(self) -> None:
         self._network = None
+
+    def _on_device(self, array: Array) -> Tensor:
+        tensor = self._torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+        if tensor.is_floating_point():
+            tensor = tensor.to(self._dtype)
+        images = tensor.ndim == 4
+        return tensor.contiguous(memory_format=self._torch.channels_last) if images else tensor
 
 
 def _line(error: Exception) -> str:

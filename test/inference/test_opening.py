@@ -194,7 +194,7 @@ def test_torch_runs_only_where_it_is_asked_for_and_has_weights(network, caplog):
         def forward(self, images):
             return images.mean((1, 2, 3), keepdim=True)
 
-    in_torch = TorchNetwork(Weights, "crops", (3, 64, 48), "heatmaps")
+    in_torch = TorchNetwork(Weights, {"crops": (3, 64, 48)}, "heatmaps")
     assert "ONNX Runtime" in open_session(network, InferenceOptions(), 1, in_torch).runs_on
     session = open_session(network, InferenceOptions(backend="torch"), 1, in_torch)
     assert session.runs_on.startswith("torch ")
@@ -210,6 +210,6 @@ def test_weights_that_do_not_fit_leave_the_work_to_the_next_backend(network, cap
     def load() -> nn.Module:
         raise ModelError("pose.pt: not an HRNet")
 
-    session = open_session(network, InferenceOptions(backend="torch"), 1, TorchNetwork(load, "x", (3, 4, 4), "y"))
+    session = open_session(network, InferenceOptions(backend="torch"), 1, TorchNetwork(load, {"x": (3, 4, 4)}, "y"))
     assert "ONNX Runtime" in session.runs_on
     assert "torch: pose.pt: not an HRNet" in said(caplog)[1]

@@ -81,7 +81,7 @@ def test_every_backend_of_this_machine_gives_what_onnx_runtime_gives(exported, h
     try:
         if options.backend == "tensorrt":
             build_engine(plan_engine(exported["hrnet"], options.precision, 4))
-        in_torch = TorchNetwork(lambda: build_like(hrnet), "image", SHAPE, "result")
+        in_torch = TorchNetwork(lambda: build_like(hrnet), {"image": SHAPE}, "result")
         session = open_session(exported["hrnet"], options, 4, in_torch)
     except BackendError as error:
         pytest.skip(str(error))

@@ -29,7 +29,7 @@ def hrnet() -> nn.Module:
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("half", [False, True])
 def test_it_gives_what_the_network_gives(hrnet, device, half):
-    session = TorchSession(TorchNetwork(lambda: copy.deepcopy(hrnet), "crops", (3, 64, 64), "heatmaps"), device, half)
+    session = TorchSession(TorchNetwork(lambda: copy.deepcopy(hrnet), {"crops": (3, 64, 64)}, "heatmaps"), device, half)
     assert session.input_shapes == {"crops": (None, 3, 64, 64)}
     assert session.output_names == ["heatmaps"]
     crops = np.random.default_rng(0).normal(size=(3, 3, 64, 64)).astype(np.float32)
@@ -45,13 +45,13 @@ def test_it_gives_what_the_network_gives(hrnet, device, half):
 
 
 def test_wrong_inputs_are_refused(hrnet):
-    session = TorchSession(TorchNetwork(lambda: hrnet, "crops", (3, 64, 64), "heatmaps"), "cpu", half=False)
+    session = TorchSession(TorchNetwork(lambda: hrnet, {"crops": (3, 64, 64)}, "heatmaps"), "cpu", half=False)
     for inputs in (
         {"images": np.zeros((1, 3, 64, 64), np.float32)},
         {"crops": np.zeros((1, 3, 64, 65), np.float32)},
         {"crops": np.zeros((1, 3, 64, 64))},
     ):
-        with pytest.raises(ModelError, match=r"'crops' of \(N, \*\(3, 64, 64\)\) float32 is needed"):
+        with pytest.raises(ModelError, match=r"'crops' of \(N, \*\(3, 64, 64\)\) of float32, int64, bool are needed"):
             session.run(inputs)
 
 
@@ -60,7 +60,7 @@ def test_out_of_memory_is_told_from_other_errors():
         def forward(self, _images):
             raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 20 GiB")
 
-    session = TorchSession(TorchNetwork(Greedy, "x", (1, 2, 2), "y"), "cpu", half=False)
+    session = TorchSession(TorchNetwork(Greedy, {"x": (1, 2, 2)}, "y"), "cpu", half=False)
     with pytest.raises(DeviceMemoryError, match=r"torch: CUDA out of memory\. Tried to allocate 20 GiB"):
         session.run({"x": np.zeros((1, 1, 2, 2), np.float32)})
 
@@ -68,4 +68,4 @@ def test_out_of_memory_is_told_from_other_errors():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_cuda_is_refused(hrnet):
     with pytest.raises(BackendError, match="cannot use the GPU"):
-        TorchSession(TorchNetwork(lambda: hrnet, "x", (3, 64, 64), "y"), "cuda", half=True)
+        TorchSession(TorchNetwork(lambda: hrnet, {"x": (3, 64, 64)}, "y"), "cuda", half=True)
