@@ -13,6 +13,7 @@ import keytrack_ros
 from keytrack_ros.cli.console import say_error
 from keytrack_ros.cli.models_commands import ModelFolders, models_app
 from keytrack_ros.errors import KeytrackError
+from keytrack_ros.evaluation.attention_command import attention
 from keytrack_ros.evaluation.commands import Mode, convert, evaluate  # light: they import what they need when they run
 from keytrack_ros.evaluation.compare_command import compare
 from keytrack_ros.training.commands import train_app  # without torch, which its commands import when they run
@@ -47,6 +48,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(train_app, name="train")
 app.command()(evaluate)
 app.command()(compare)
+app.command()(attention)
 app.command()(convert)
 
 ParameterFile = Annotated[
