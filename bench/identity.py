@@ -31,6 +31,7 @@ from scipy.optimize import linear_sum_assignment
 
 from keytrack_ros import skeleton
 from keytrack_ros.boxes import box_iou
+from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.matching.geometry import IouMatcher, OksMatcher
 from keytrack_ros.matching.histories import collect_histories, expected_poses
 from keytrack_ros.matching.matcher import Matcher, MatchQuery, TrackMatcher, TrackQuery, TrackScores
@@ -288,8 +289,9 @@ def score(
     """Scores all matchers on the held-back videos."""
     tracks = load_tracks(data, MULTI_PERSON)
     tracks = tracks.select(held_back_videos(tracks))
+    inference = InferenceOptions(models=":".join(map(str, models or ())), threads=threads)
     trackers: dict[str, tuple[Matcher | TrackMatcher, TrackerOptions]] = {
-        name: (open_matcher(options.model, models or (), threads), options) for name, options in OURS.items()
+        name: (open_matcher(options.model, inference), options) for name, options in OURS.items()
     }
     for name, (make, options) in RIVALS.items():
         trackers[f"{name} ≥ {options.match_threshold:g}"] = make(), options
@@ -323,7 +325,7 @@ def time_matching(people: int = 20, frames: int = 60, threads: int = 0) -> None:
     places = chance.uniform(0.1, 0.9, (people, 1, 2)) * size
     shapes, speeds = chance.normal(0, 40, (people, skeleton.COUNT, 2)), chance.normal(0, 60, (people, 1, 2))
     for name, options in OURS.items():
-        tracker = PoseTracker(options, open_matcher(options.model, threads=threads))
+        tracker = PoseTracker(options, open_matcher(options.model, InferenceOptions(threads=threads)))
         seconds = []
         for frame in range(frames):
             jitter = chance.normal(0, 2, shapes.shape)

@@ -44,6 +44,8 @@ class Pipeline:
         self._finder = finder
         self._tracker = tracker
         self._options = options
+        self._opened = ExitStack()
+        self._opened.callback(finder.close)
         self._previous: Poses | None = None
         self._previous_stamp = 0.0
         self._previous_size = (0, 0)
@@ -61,9 +63,10 @@ class Pipeline:
         with ExitStack() as opened:  # what is open already is closed if a later network cannot be opened
             finder = open_finder(options.detector, options.estimator, options.toks, options.inference)
             opened.callback(finder.close)
-            matcher = open_matcher(options.tracker.model, options.inference.folders, options.inference.threads)
+            matcher = open_matcher(options.tracker.model, options.inference)
             opened.pop_all()
         pipeline = cls(finder, PoseTracker(options.tracker, matcher), options)
+        pipeline._opened.callback(matcher.close)
         cards = (*finder.cards, matcher.card)
         pipeline.fingerprints = {card.task: f"{card.name} {card.fingerprint}" for card in cards}
         return pipeline
@@ -98,7 +101,7 @@ class Pipeline:
 
     def close(self) -> None:
         """Frees the networks, and ends what may still be building engines for them; nothing is processed afterwards."""
-        self._finder.close()
+        self._opened.close()
 
     def process(self, image_bgr: ImageArray, stamp: float) -> Poses:
         """Tracks the people of the next frame.

@@ -18,16 +18,18 @@ from keytrack_ros.cli.calibration import Batch, detector_batches, pose_batches, 
 from keytrack_ros.cli.console import console, shown_warnings
 from keytrack_ros.cli.track import stop_signals
 from keytrack_ros.errors import ModelError, OptionError
-from keytrack_ros.inference.cards import DetectorCard, PoseCard
+from keytrack_ros.inference.cards import DetectorCard, MatcherCard, PoseCard
 from keytrack_ros.inference.images import network_input
 from keytrack_ros.inference.precision import quantised
 from keytrack_ros.inference.registry import find_model
-from keytrack_ros.inference.session import BackendError, OnnxSession
+from keytrack_ros.inference.session import Array, BackendError, OnnxSession
 from keytrack_ros.inference.tensorrt.build import Progress as Report
 from keytrack_ros.inference.tensorrt.build import build_engine, progress_text
 from keytrack_ros.inference.tensorrt.cache import MissingEngineError, read_engine, remove_engine
 from keytrack_ros.inference.tensorrt.execution import open_engine
 from keytrack_ros.inference.tensorrt.plan import EnginePlan, plan_engine, profiles_of
+from keytrack_ros.matching.entailment import OUTPUT
+from keytrack_ros.matching.sessions import PAIRS, example_inputs, matcher_precision
 from keytrack_ros.pipeline import PipelineOptions
 from keytrack_ros.poses import ImageArray
 
@@ -35,7 +37,22 @@ _PLAIN_EVERY_S = 10.0
 _SUSPICIOUS = 0.05
 """Difference from ONNX Runtime, as a part of the range, above which an FP16 or FP32 engine is not trusted."""
 
-Card = DetectorCard | PoseCard
+Card = DetectorCard | PoseCard | MatcherCard
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that a tracker opens.
+
+    Attributes:
+        card: its model file.
+        most: images, people or pairs that it is given at once.
+        precision: of its engine.
+    """
+
+    card: Card
+    most: int
+    precision: str
 
 
 @dataclass(frozen=True)
@@ -60,36 +77,39 @@ def run_build_engines(request: EnginesRequest) -> int:
         raise OptionError("--precision int8 needs --images: a folder, video or bag that looks like the robot's camera")
     networks = networks_of(request.options)
     if request.dry_run:
-        for card, most in networks:
-            _show_plan(card, precision, most)
+        for network in networks:
+            _show_plan(network)
         return 0
     with shown_warnings(), stop_signals() as stopped:
         images = read_images(request.images) if precision == "int8" and request.images else []
-        for card, most in networks:
-            if not _build(request, card, most, images, stopped):
+        for network in networks:
+            if not _build(request, network, images, stopped):
                 return 128 + stopped[0]
     return 0
 
 
-def networks_of(options: PipelineOptions) -> list[tuple[Card, int]]:
-    """Detector and pose network that a tracker with these options uses, and how many images it gives them at once.
+def networks_of(options: PipelineOptions) -> list[Network]:
+    """The networks that a tracker with these options uses.
 
     Raises ModelError if there are none.
     """
-    folders = options.inference.folders
+    inference = options.inference
+    folders, precision = inference.folders, inference.precision
     return [
-        (find_model(DetectorCard, options.detector.model, folders), 1),
-        (find_model(PoseCard, options.estimator.model, folders), options.estimator.batch_size),
+        Network(find_model(DetectorCard, options.detector.model, folders), 1, precision),
+        Network(find_model(PoseCard, options.estimator.model, folders), options.estimator.batch_size, precision),
+        Network(find_model(MatcherCard, options.tracker.model, folders), PAIRS, matcher_precision(inference)),
     ]
 
 
-def _show_plan(card: Card, precision: str, most: int) -> None:
+def _show_plan(network: Network) -> None:
+    card, precision = network.card, network.precision
     _say(f"[bold]{escape(card.name)}[/] ({card.task}): {escape(str(card.path))}, {precision}")
-    for name, profile in profiles_of(card.path, most).items():
+    for name, profile in profiles_of(card.path, network.most).items():
         shapes = (profile.smallest, profile.best, profile.largest)
         _say(f"  profile of '{escape(name)}': " + ", ".join("x".join(map(str, shape)) for shape in shapes))
     try:
-        plan = plan_engine(card.path, precision, most)
+        plan = plan_engine(card.path, precision, network.most)
     except BackendError as error:
         _say(f"  [yellow]no key on this machine[/]: {escape(str(error))}")
         return
@@ -97,15 +117,16 @@ def _show_plan(card: Card, precision: str, most: int) -> None:
     _say(f"  file: {escape(str(plan.file))}{' (there)' if plan.file.is_file() else ''}")
 
 
-def _build(
-    request: EnginesRequest, card: Card, most: int, images: Sequence[ImageArray], stopped: Sequence[Signals]
-) -> bool:
+def _build(request: EnginesRequest, network: Network, images: Sequence[ImageArray], stopped: Sequence[Signals]) -> bool:
     """Builds one engine unless it is there, and compares it; False if a signal stopped it."""
-    plan = plan_engine(card.path, request.options.inference.precision, most)
+    card = network.card
+    plan = plan_engine(card.path, network.precision, network.most)
     if not request.anew and _is_good(plan):
         _say(f"{escape(card.name)}: {escape(str(plan.file))} is there")
         return True
-    graph = quantised(card.path, _batches(card, list(images), request.options)) if plan.precision == "int8" else None
+    graph = None
+    if plan.precision == "int8" and not isinstance(card, MatcherCard):
+        graph = quantised(card.path, _batches(card, list(images), request.options))
     stop = threading.Event()
     console.print(f"{escape(card.name)}: building the {plan.precision} engine; this takes minutes")
     with _shown_progress(card.name) as show:
@@ -143,21 +164,21 @@ def _is_good(plan: EnginePlan) -> bool:
     return True
 
 
-def _batches(card: Card, images: list[ImageArray], options: PipelineOptions) -> list[Batch]:
+def _batches(card: DetectorCard | PoseCard, images: list[ImageArray], options: PipelineOptions) -> list[Batch]:
     return detector_batches(card, images) if isinstance(card, DetectorCard) else pose_batches(card, images, options)
 
 
 def _compare(card: Card, plan: EnginePlan, engine: bytes) -> None:
-    """Says how far the engine is from ONNX Runtime on the CPU, on an image of noise."""
-    width, height = card.input.size
-    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-    inputs = {card.input.name: network_input([noise], card.input)}
+    """Says how far the engine is from ONNX Runtime on the CPU, on an image of noise or some made-up pairs."""
+    reference = OnnxSession(card.path)
+    inputs, output = _example(card)
+    inputs = {name: inputs[name] for name in reference.input_shapes}
     session = open_engine(plan, engine)
     try:
-        found = session.run(inputs)[card.output]
+        found = session.run(inputs)[output]
     finally:
         session.close()
-    expected = OnnxSession(card.path).run(inputs)[card.output]
+    expected = reference.run(inputs)[output]
     difference = float(np.abs(found - expected).max()) / max(float(np.abs(expected).max()), 1e-6)
     if not difference <= _SUSPICIOUS and plan.precision != "int8":
         remove_engine(plan)
@@ -166,6 +187,15 @@ def _compare(card: Card, plan: EnginePlan, engine: bytes) -> None:
             f"{difference:.1%} of the range; build with --precision fp32"
         )
     _say(f"{escape(card.name)}: differs from ONNX Runtime by at most {difference:.2%} of the range")
+
+
+def _example(card: Card) -> tuple[dict[str, Array], str]:
+    """Inputs to try a network on, by name, and the name of the output to look at."""
+    if isinstance(card, MatcherCard):
+        return example_inputs(card, PAIRS), OUTPUT
+    width, height = card.input.size
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    return {card.input.name: network_input([noise], card.input)}, card.output
 
 
 def _say(text: str) -> None:

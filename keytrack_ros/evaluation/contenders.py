@@ -10,6 +10,7 @@ from typing import Any
 
 from keytrack_ros.errors import OptionError
 from keytrack_ros.evaluation.association import ASSIGNMENTS, Associator
+from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.matching.flow import FlowMatcher, FrameMatcher
 from keytrack_ros.matching.matcher import Matcher
 from keytrack_ros.poses import ImageArray, IntArray, Poses
@@ -17,6 +18,8 @@ from keytrack_ros.tracker import PoseTracker
 
 DEFAULTS = ("tracker", "entailment", "oks", "oks,memory=1", "iou", "iou,memory=1")
 """What is compared unless something else is named."""
+
+_ONE_THREAD = InferenceOptions(device="cpu", threads=1)
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ class Run:
         if chosen.method == "tracker":
             from keytrack_ros.matching.select import open_matcher
 
-            tracker = PoseTracker(matcher=open_matcher(threads=1))
+            tracker = PoseTracker(matcher=open_matcher(inference=_ONE_THREAD))
             self._update: Callable[[Poses, tuple[int, int], float], IntArray] = lambda poses, size, stamp: (
                 tracker.update(poses, size, stamp).track_ids
             )
@@ -144,7 +147,7 @@ def _shared_matcher(method: str, weights: str) -> Matcher:
         from keytrack_ros.inference.registry import find_model
         from keytrack_ros.matching.entailment import EntailmentMatcher
 
-        return EntailmentMatcher(find_model(MatcherCard, weights or _ENTAILMENT), threads=1)
+        return EntailmentMatcher(find_model(MatcherCard, weights or _ENTAILMENT), _ONE_THREAD)
     if method in ("graph", "cnn"):
         import torch
 

@@ -1,4 +1,4 @@
-"""Pose Entailment as a matcher: the exported network on ONNX Runtime.
+"""Pose Entailment as a matcher: pairs of poses, token by token, and the exported network.
 
 `EntailmentNetwork`, the torch module behind it, can be imported from here too; torch is loaded only then.
 """
@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keytrack_ros import skeleton
 from keytrack_ros.errors import ModelError
 from keytrack_ros.inference.cards import MatcherCard
-from keytrack_ros.inference.session import OnnxSession
+from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.matching.matcher import MatchQuery
+from keytrack_ros.matching.sessions import PAIRS, open_matcher_session
 from keytrack_ros.matching.tokens import PairTokens, PoseTokens, pair_tokens, pose_tokens
 from keytrack_ros.poses import FloatArray
 
 if TYPE_CHECKING:
     from keytrack_ros.matching.network import EntailmentNetwork as EntailmentNetwork
-
-CHUNK = 128
-"""Pairs in one call of the network: bounds its memory in a crowd; larger chunks are not faster."""
 
 INPUTS = ("positions", "types", "segments", "mask")
 OUTPUT = "logits"
@@ -31,23 +30,29 @@ class EntailmentMatcher:
 
     Args:
         card: model file of the network, with its `path` set.
-        threads: cores that one call may use; 0 = all.
+        inference: how it runs.
         chunk: most pairs in one call of the network.
 
     Raises:
         ModelError: the network cannot be loaded or is another one than its model file says.
     """
 
-    def __init__(self, card: MatcherCard, threads: int = 0, chunk: int = CHUNK) -> None:
+    def __init__(self, card: MatcherCard, inference: InferenceOptions | None = None, chunk: int = PAIRS) -> None:
         self.card = card
-        self._session = OnnxSession(self.card.path, threads)
+        rows = dict.fromkeys(INPUTS, (2 * skeleton.COUNT,))
+        self._session = open_matcher_session(card, inference or InferenceOptions(), rows, OUTPUT)
         self._chunk = chunk
         if set(self._session.input_shapes) != set(INPUTS) or OUTPUT not in self._session.output_names:
+            self.close()
             raise ModelError(
                 f"{self.card.path}: inputs {', '.join(self._session.input_shapes)} and outputs "
                 f"{', '.join(self._session.output_names)}; a matcher has {', '.join(INPUTS)} and {OUTPUT}; "
                 "export it with `keytrack train matcher`"
             )
+
+    def close(self) -> None:
+        """Frees the network; the matcher is not used afterwards."""
+        self._session.close()
 
     def score(self, query: MatchQuery) -> FloatArray:
         """[M] float32: the network's probability that each pair is one person.

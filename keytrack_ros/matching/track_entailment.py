@@ -1,12 +1,13 @@
-"""Track entailment as a matcher: where tracks should be, how the camera has moved, and a network on ONNX Runtime."""
+"""Track entailment as a matcher: where tracks should be, how the camera has moved, and a network."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from keytrack_ros import skeleton
 from keytrack_ros.errors import ModelError
 from keytrack_ros.inference.cards import MatcherCard
-from keytrack_ros.inference.session import OnnxSession
+from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.matching.histories import (
     SUMMARY_WIDTH,
     TOKEN_WIDTH,
@@ -17,6 +18,7 @@ from keytrack_ros.matching.histories import (
 )
 from keytrack_ros.matching.matcher import TrackQuery, TrackScores
 from keytrack_ros.matching.motion import camera_shift
+from keytrack_ros.matching.sessions import open_matcher_session
 from keytrack_ros.poses import FloatArray
 
 TRACK_INPUTS = ("tokens", "summary")
@@ -28,21 +30,27 @@ class TrackEntailmentMatcher:
 
     Args:
         card: model file of the network, with its `path` set.
-        threads: cores that one call may use; 0 = all.
+        inference: how it runs.
 
     Raises:
         ModelError: the network cannot be loaded or is another one than its model file says.
     """
 
-    def __init__(self, card: MatcherCard, threads: int = 0) -> None:
+    def __init__(self, card: MatcherCard, inference: InferenceOptions | None = None) -> None:
         self.card = card
-        self._session = OnnxSession(card.path, threads)
+        rows = dict(zip(TRACK_INPUTS, ((skeleton.COUNT, TOKEN_WIDTH), (SUMMARY_WIDTH,)), strict=True))
+        self._session = open_matcher_session(card, inference or InferenceOptions(), rows, OUTPUT)
         widths = {name: shape[-1] for name, shape in self._session.input_shapes.items()}
-        if widths != dict(zip(TRACK_INPUTS, (TOKEN_WIDTH, SUMMARY_WIDTH), strict=True)):
+        if widths != {name: row[-1] for name, row in rows.items()}:
+            self.close()
             raise ModelError(
                 f"{card.path}: inputs {', '.join(f'{n} of {w}' for n, w in widths.items())}; a track matcher has "
                 f"tokens of {TOKEN_WIDTH} and summary of {SUMMARY_WIDTH}; export it with `keytrack train matcher`"
             )
+
+    def close(self) -> None:
+        """Frees the network; the matcher is not used afterwards."""
+        self._session.close()
 
     def score_tracks(self, query: TrackQuery) -> TrackScores:
         """Mutual probabilities, and the camera's shift.

@@ -20,10 +20,11 @@ from keytrack_ros.errors import ModelError
 from keytrack_ros.inference.cards import file_sha256
 from keytrack_ros.matching.entailment import INPUTS, OUTPUT
 from keytrack_ros.matching.histories import SUMMARY_WIDTH, TOKEN_WIDTH
-from keytrack_ros.matching.network import EntailmentNetwork, NetworkOptions
+from keytrack_ros.matching.network import EntailmentNetwork
 from keytrack_ros.matching.tokens import segment_rows
 from keytrack_ros.matching.track_entailment import TRACK_INPUTS
-from keytrack_ros.matching.track_network import MatcherNetwork, TrackNetwork, TrackNetworkOptions
+from keytrack_ros.matching.track_network import MatcherNetwork, TrackNetwork
+from keytrack_ros.matching.weights import load_weights as load_weights
 
 OPSET = 17
 TOLERANCE = 1e-5
@@ -79,24 +80,6 @@ def export_matcher(
         content["input"] = "tracks"
     card.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
     return [weights, onnx_file, card]
-
-
-def load_weights(file: Path) -> MatcherNetwork:
-    """The torch network of a NAME.pt, in evaluation mode. Raises ModelError if it is not one."""
-    try:
-        content: Any = torch.load(file, map_location="cpu", weights_only=True)
-        options = content["network"]
-        network: MatcherNetwork
-        if "grid" in options:
-            network = EntailmentNetwork(NetworkOptions(**{**options, "grid": tuple(options["grid"])}))
-        else:
-            network = TrackNetwork(TrackNetworkOptions(**options))
-        network.load_state_dict(content["weights"])
-    except OSError as error:
-        raise ModelError(f"{file}: {error.strerror}") from None
-    except Exception as error:  # whatever unpickling of a foreign file may raise
-        raise ModelError(f"{file}: not weights of a matcher: {str(error).splitlines()[0]}") from None
-    return network.eval()
 
 
 def onnx_bytes(network: MatcherNetwork) -> bytes:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from keytrack_ros.inference.cards import DetectorCard, PoseCard
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.inference.registry import find_model
 from keytrack_ros.pipeline import Pipeline, PipelineOptions
+from keytrack_ros.tracker import TrackerOptions
 from test.conftest import REPOSITORY
 from test.inference import stand_in_tensorrt
 from test.toy import draw_frame
@@ -34,20 +37,52 @@ def test_a_tracker_with_the_same_options_finds_what_was_built(gpu_machine, toy_n
     assert "toy_detector: building the fp32 engine; this takes minutes" in output
     assert "toy_pose: differs from ONNX Runtime by at most 0.00% of the range" in output
     engines = sorted(file.name.split("-")[0] for file in gpu_machine.glob("*.engine"))
-    assert engines == ["toy_detector", "toy_pose"]
+    assert engines == ["pose_entailment", "toy_detector", "toy_pose"]
 
     options = PipelineOptions(inference=InferenceOptions(models=str(toy_networks), precision="fp32", threads=1))
     pipeline = Pipeline.from_options(options)
-    assert pipeline._detector._session.runs_on.startswith("TensorRT")
-    assert pipeline._estimator._session.runs_on.startswith("ONNX Runtime")  # made for 4 people at once, not 16
+    assert pipeline._finder._detector._session.runs_on.startswith("TensorRT")
+    assert pipeline._finder._estimator._session.runs_on.startswith("ONNX Runtime")  # made for 4 people at once, not 16
+    assert pipeline._tracker.matcher._session.runs_on.startswith("TensorRT")
     pipeline.close()
 
     code, output = build_engines(toy_networks, "--precision", "fp32", "--set", "estimator.batch_size=4")
     assert code == 0
-    assert output.count(" is there") == 2
-    assert len(stand_in_tensorrt.built) == 2
+    assert output.count(" is there") == 3
+    assert len(stand_in_tensorrt.built) == 3
     assert build_engines(toy_networks, "--precision", "fp32", "--anew")[0] == 0
-    assert len(stand_in_tensorrt.built) == 4
+    assert len(stand_in_tensorrt.built) == 6
+
+
+@pytest.mark.usefixtures("gpu_machine")
+@pytest.mark.parametrize("matcher", ["pose_entailment", "pose_entailment_paper"])
+def test_a_tracker_that_may_build_changes_over_with_all_three_networks(toy_networks, matcher, monkeypatch):
+    go_on = threading.Event()
+    monkeypatch.setattr(stand_in_tensorrt, "during_build", lambda: go_on.wait(60))
+    inference = InferenceOptions(models=str(toy_networks), precision="fp32", allow_engine_build=True, threads=1)
+    pipeline = Pipeline.from_options(PipelineOptions(tracker=TrackerOptions(model=matcher), inference=inference))
+    sessions = [stage._session for stage in (pipeline._finder._detector, pipeline._finder._estimator)]
+    sessions.append(pipeline._tracker.matcher._session)
+    ids = []
+    for index in range(6):
+        if index == 3:
+            assert all("ONNX Runtime" in session.runs_on for session in sessions)
+            go_on.set()
+            for session in sessions:
+                session._thread.join(60)
+        poses = pipeline.process(draw_frame([(200.0 + 5 * index, 200.0), (500.0, 300.0)]), index / 25)
+        ids.append(sorted(poses.track_ids))
+    assert ids == [[1, 2]] * 6
+    assert all(session.runs_on.startswith("TensorRT") for session in sessions)
+    pipeline.close()  # the fixture sees that the matcher's memory is given back, too
+
+
+@pytest.mark.usefixtures("gpu_machine")
+def test_of_int8_the_matcher_is_left_out(toy_networks):
+    code, output = build_engines(toy_networks, "--precision", "int8", "--dry-run")
+    assert code == 0
+    assert re.search(r"toy_pose \(pose\): .*, int8\n", output)
+    assert re.search(r"pose_entailment \(matching\): .*, fp16\n", output)
 
 
 def test_dry_run_shows_key_file_and_profile_and_builds_nothing(gpu_machine, toy_networks):
@@ -55,7 +90,8 @@ def test_dry_run_shows_key_file_and_profile_and_builds_nothing(gpu_machine, toy_
     assert code == 0
     assert "profile of 'crops': 1x3x64x48, 4x3x64x48, 4x3x64x48" in output
     assert f"file: {gpu_machine}/toy_pose-" in output
-    assert output.count("key: ") == 2
+    assert output.count("key: ") == 3
+    assert "profile of 'tokens': 1x15x52, 128x15x52, 128x15x52" in output
     assert "fp16" in output
     assert not gpu_machine.exists()
 
@@ -94,7 +130,7 @@ def test_an_engine_that_tensorrt_refuses_is_built_anew(toy_networks, monkeypatch
     code, output = build_engines(toy_networks, "--precision", "fp32")
     assert code == 0
     assert "cannot load its engine" in output
-    assert len(stand_in_tensorrt.built) == 3
+    assert len(stand_in_tensorrt.built) == 4
 
 
 def test_an_engine_that_computes_something_else_is_removed(gpu_machine, toy_networks, monkeypatch):

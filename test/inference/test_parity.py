@@ -15,7 +15,7 @@ import torch
 from keytrack_ros.detection.nano import NanoDetector
 from keytrack_ros.estimation import Estimator, EstimatorOptions
 from keytrack_ros.estimation.hrnet import build_hrnet
-from keytrack_ros.inference.cards import PoseCard, file_sha256, write_card
+from keytrack_ros.inference.cards import MatcherCard, PoseCard, file_sha256, write_card
 from keytrack_ros.inference.opening import open_session
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.inference.precision import graph_in
@@ -24,6 +24,8 @@ from keytrack_ros.inference.session import BackendError, OnnxSession
 from keytrack_ros.inference.tensorrt.build import build_engine
 from keytrack_ros.inference.tensorrt.plan import plan_engine
 from keytrack_ros.inference.torch_session import TorchNetwork
+from keytrack_ros.matching.select import open_matcher
+from keytrack_ros.matching.sessions import PAIRS, example_inputs
 from keytrack_ros.training.export_image import export_onnx
 
 OPERATORS = Path(__file__).parent / "tensorrt_operators.txt"
@@ -93,6 +95,34 @@ def test_every_backend_of_this_machine_gives_what_onnx_runtime_gives(exported, h
     expected = OnnxSession(exported["hrnet"], threads=1).run({"image": images})["result"]
     # FP16 on the GPU; on the CPU only the export's FP16 weights differ.
     assert np.abs(found - expected).max() < 2e-2 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("matcher", ["pose_entailment", "pose_entailment_paper"])
+def test_match_probabilities_are_those_of_onnx_runtime_on_every_backend(matcher, name, tmp_path, monkeypatch):
+    options = replace(BACKENDS[name], models=str(PACKAGE_MODELS))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    card = find_model(MatcherCard, matcher, [PACKAGE_MODELS])
+    try:
+        if options.backend == "tensorrt":
+            build_engine(plan_engine(card.path, options.precision, PAIRS))
+        opened = open_matcher(matcher, options)
+    except BackendError as error:
+        pytest.skip(str(error))
+    session = opened._session
+    if options.backend not in session.runs_on.lower().replace(" ", ""):
+        pytest.skip(f"{session.runs_on} ran instead")
+    reference = OnnxSession(card.path, threads=1)
+    inputs = {name: array for name, array in example_inputs(card, 300).items() if name in reference.input_shapes}
+    expected, found = (probabilities(each.run(inputs)["logits"]) for each in (reference, session))
+    opened.close()
+    assert np.ptp(expected) > 0.1  # they tell something
+    assert np.abs(found - expected).max() < 5e-3
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """Of networks of tracks ([N]) and of pairs ([N, 2])."""
+    return 1 / (1 + np.exp(-(logits if logits.ndim == 1 else logits[:, 1] - logits[:, 0])))
 
 
 def build_like(network: torch.nn.Module) -> torch.nn.Module:

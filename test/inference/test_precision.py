@@ -11,9 +11,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from keytrack_ros.errors import ModelError
+from keytrack_ros.inference.cards import MatcherCard
 from keytrack_ros.inference.precision import graph_in, quantised
-from keytrack_ros.inference.registry import PACKAGE_MODELS
+from keytrack_ros.inference.registry import PACKAGE_MODELS, find_model
 from keytrack_ros.inference.session import BackendError
+from keytrack_ros.matching.sessions import example_inputs
 
 RNG = np.random.default_rng(0)
 
@@ -71,24 +73,12 @@ def test_fp16_computes_in_fp16_and_keeps_inputs_and_outputs(small):
     np.testing.assert_allclose(run(graph, image), run(small.read_bytes(), image), atol=0.02)
 
 
-def matcher_inputs(session: ort.InferenceSession, pairs: int) -> dict[str, np.ndarray]:
-    """Random inputs of a matcher: of pairs of poses as tokens, or of poses and tracks as features."""
-    if {item.name for item in session.get_inputs()} == {"positions", "types", "segments", "mask"}:
-        return {
-            "positions": RNG.integers(0, 432, (pairs, 30)),
-            "types": np.tile(np.arange(30) % 15, (pairs, 1)),
-            "segments": np.tile(np.repeat([0, 1], 15), (pairs, 1)),
-            "mask": RNG.uniform(size=(pairs, 30)) < 0.8,
-        }
-    shapes = {item.name: (pairs, *item.shape[1:]) for item in session.get_inputs()}
-    inputs = {name: RNG.normal(0, 0.3, shape).astype(np.float32) for name, shape in shapes.items()}
-    inputs["tokens"][..., 1] = RNG.uniform(size=shapes["tokens"][:2]) < 0.8  # whether the keypoint is visible
-    return inputs
-
-
-@pytest.mark.parametrize("file", sorted(PACKAGE_MODELS.glob("pose_entailment*.onnx")), ids=lambda file: file.stem)
-def test_fp16_of_a_shipped_matcher_moves_no_probability_by_more_than_5e_3(file):
-    inputs = matcher_inputs(ort.InferenceSession(file, providers=["CPUExecutionProvider"]), pairs=512)
+@pytest.mark.parametrize("name", ["pose_entailment", "pose_entailment_paper"])
+def test_fp16_of_a_shipped_matcher_moves_no_probability_by_more_than_5e_3(name):
+    card = find_model(MatcherCard, name, [PACKAGE_MODELS])
+    file = card.path
+    names = {item.name for item in ort.InferenceSession(file, providers=["CPUExecutionProvider"]).get_inputs()}
+    inputs = {name: array for name, array in example_inputs(card, 512).items() if name in names}
 
     def probabilities(graph: bytes) -> np.ndarray:
         logits = run(graph, inputs)

@@ -8,6 +8,7 @@ import pytest
 
 from keytrack_ros.errors import ModelError
 from keytrack_ros.inference.cards import MatcherCard
+from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.inference.registry import PACKAGE_MODELS, find_model
 from keytrack_ros.matching.entailment import EntailmentMatcher
 from keytrack_ros.matching.matcher import MatchQuery
@@ -128,7 +129,7 @@ class TestErrors:
         (tmp_path / f"{PAPER}.yaml").write_text(card)
         (tmp_path / f"{PAPER}.onnx").write_bytes(shipped.card.path.read_bytes()[:-1])
         with pytest.raises(ModelError, match="damaged or not pose_entailment_paper"):
-            open_matcher(PAPER, [tmp_path])
+            open_matcher(PAPER, InferenceOptions(models=str(tmp_path)))
 
 
 def test_equals_torch(shipped):
