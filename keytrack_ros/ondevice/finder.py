@@ -224,8 +224,9 @@ class DeviceFinder:
                 stay = keep_best(candidates, toks)
                 self._before[camera] = _Before(points, torch.where(stay[:, None], certainty, 0))
                 packed.append(_packed(candidates, stay))
-            download = Download(torch.cat(packed))
-            watch.mark("done")
+            rows = torch.cat(packed)
+            watch.mark("done")  # before the download, whose arrival is waited for
+            download = Download(rows)
         return _Launched(download, counts, watch, [*frames, *(part for pair in detected for part in pair)])
 
     def _carried(self, camera: int, image: ImageArray, detected: Tensor, toks: ToksOptions) -> Tensor:

@@ -62,9 +62,10 @@ class NetworkInput:
 def letterbox(frame: Tensor, size: tuple[int, int], fill: int) -> tuple[Tensor, float]:
     """As `detection.yolox.letterbox`: scaled to fit, in the top left corner, the rest filled.
 
-    The arithmetic is that of `cv2.resize`, in whole numbers: with exact weights a tenth of the pixels would differ by
-    a grey level, boxes by a tenth of a pixel, and now and then a keypoint between two maxima by much more. Frames that
-    are made smaller come out the same bit by bit, of larger ones fewer than one pixel in 1,000 differs, by one level.
+    The arithmetic is that of `cv2.resize`, in whole numbers: with exact weights a tenth of the pixels would differ by a
+    grey level, boxes by a tenth of a pixel, and now and then a keypoint between two maxima by much more. Frames that
+    are made smaller come out the same bit by bit; of frames that are made larger a few pixels in 1,000 differ by one
+    level.
 
     Args:
         frame: [3, H, W] float32, whole numbers 0..255.

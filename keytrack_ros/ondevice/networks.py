@@ -93,8 +93,8 @@ def _convolutions(file: Path) -> dict[str, Tensor]:
     except Exception as error:  # whatever protobuf raises for a damaged file
         raise BackendError(f"{file}: not an ONNX file: {' '.join(str(error).split())[:150]}") from None
     arrays = {item.name: onnx.numpy_helper.to_array(item) for item in graph.initializer}
-    for node in graph.node:  # weights may be stored as FP16 and cast
-        if node.op_type == "Cast" and node.input[0] in arrays:
+    for node in graph.node:  # weights may be stored as FP16 and cast; equal ones are stored once
+        if node.op_type in ("Cast", "Identity") and node.input[0] in arrays:
             arrays[node.output[0]] = arrays[node.input[0]]
     found: dict[str, Tensor] = {}
     for node in graph.node:
