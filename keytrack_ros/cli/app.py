@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 import keytrack_ros
 from keytrack_ros.cli.console import say_error
 from keytrack_ros.cli.models_commands import ModelFolders, models_app
-from keytrack_ros.errors import KeytrackError
+from keytrack_ros.errors import KeytrackError, OptionError
 from keytrack_ros.evaluation.attention_command import attention
 from keytrack_ros.evaluation.commands import Mode, convert, evaluate  # light: they import what they need when they run
 from keytrack_ros.evaluation.compare_command import compare
@@ -94,15 +94,24 @@ def track(
     settings: Settings = None,
     flip_test: FlipTest = False,
     video: Annotated[bool, typer.Option("--video/--no-video", help="Write the annotated video.")] = True,
+    explain: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="Write why every pose got its id there.")
+    ] = None,
+    explain_frame: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Draw the reasons of frame N of the input to FILE.png.")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Track the people of a video, image folder or bag, without a ROS graph.
 
     Writes tracks.json (PoseTrack 2018), tracks/ (MCAP bag with TrackedPoseArray), tracks.mp4 and summary.json.
     """
+    from keytrack_ros.cli.explain import ExplainRequest
     from keytrack_ros.cli.settings import pipeline_options, with_shortcuts
     from keytrack_ros.cli.track import TrackRequest, run_track
 
+    if explain is None and explain_frame is not None:
+        raise OptionError("--explain-frame: names a frame of what --explain writes; add --explain FILE.json")
     request = TrackRequest(
         source=source,
         out=out,
@@ -114,6 +123,7 @@ def track(
         fps=fps,
         video=video,
         overwrite=overwrite,
+        explain=None if explain is None else ExplainRequest(explain, explain_frame),
     )
     raise typer.Exit(run_track(request))
 

@@ -14,17 +14,19 @@ from typing import Any
 
 import keytrack_ros
 from keytrack_ros.cli.console import FrameProgress, Warnings, console, shown_warnings
+from keytrack_ros.cli.explain import ExplainRequest, Explanations
 from keytrack_ros.cli.summary import RunStatistics, show_summary
-from keytrack_ros.errors import OutputError
+from keytrack_ros.errors import OptionError, OutputError
 from keytrack_ros.media.bag_writer import BagWriter
 from keytrack_ros.media.drawing import Trails, draw_poses
 from keytrack_ros.media.files import require_free
 from keytrack_ros.media.posetrack_writer import PoseTrackWriter
-from keytrack_ros.media.sources import Frame, FrameSource, open_source
+from keytrack_ros.media.sources import Frame, FrameSource, Selection, open_source
 from keytrack_ros.media.video_writer import VideoWriter
 from keytrack_ros.options import flatten
 from keytrack_ros.pipeline import Pipeline, PipelineOptions
 from keytrack_ros.poses import Poses
+from keytrack_ros.tracker import Comparison
 
 _NAMES = {"tracks": "tracks.json", "bag": "tracks", "video": "tracks.mp4", "summary": "summary.json"}
 
@@ -43,6 +45,7 @@ class TrackRequest:
     fps: float | None = None
     video: bool = True
     overwrite: bool = False
+    explain: ExplainRequest | None = None
 
 
 class _Results:
@@ -58,16 +61,23 @@ class _Results:
             if "video" in self._paths:
                 self._video = VideoWriter(self._paths["video"], source.fps, overwrite=request.overwrite)
                 stack.enter_context(self._video)
+            self._explanations = None
+            if request.explain is not None:
+                threshold = request.options.tracker.match_threshold
+                self._explanations = Explanations(request.explain, threshold, overwrite=request.overwrite)
+                stack.enter_context(self._explanations)
             self._stack = stack.pop_all()
         self._trails = Trails()
 
-    def write(self, frame: Frame, poses: Poses) -> None:
+    def write(self, frame: Frame, poses: Poses, comparison: Comparison | None) -> None:
         height, width = frame.image_bgr.shape[:2]
         self._json.write(poses, frame.index, (width, height), file_name=frame.name)
         self._bag.write_poses(poses, frame.stamp_ns, (width, height), frame_id=frame.frame_id)
         if self._video is not None:
             self._trails.update(poses)
             self._video.write(draw_poses(frame.image_bgr, poses, trails=self._trails))
+        if self._explanations is not None and comparison is not None:
+            self._explanations.write(frame, poses, comparison)
 
     def __enter__(self) -> _Results:
         return self
@@ -102,6 +112,8 @@ def track_recording(
     paths = _result_paths(request)
     for name in _NAMES.values():
         require_free(request.out / name, overwrite=request.overwrite)
+        if request.explain is not None and request.explain.path.absolute() == (request.out / name).absolute():
+            raise OptionError(f"--explain {request.explain.path}: has the name of another result; choose another")
     with open_source(
         request.source,
         topic=request.topic,
@@ -111,6 +123,9 @@ def track_recording(
         frames=request.frames,
         in_stamp_order=True,
     ) as source:
+        if request.explain is not None:
+            selection = Selection(request.start, request.every, request.frames)
+            request.explain.check(selection, source.total, overwrite=request.overwrite)
         pipeline = Pipeline.from_options(request.options)
         request.out.mkdir(parents=True, exist_ok=True)
         for name in _NAMES.values():  # nothing of an earlier run stays among the results of this one
@@ -143,6 +158,8 @@ def track_recording(
 def show_results(request: TrackRequest, summary: Mapping[str, Any]) -> None:
     """Prints the summary and where the results are."""
     paths = {what: str(path) for what, path in _result_paths(request).items() if path.exists()}
+    if request.explain is not None:
+        paths |= {what: str(path) for what, path in request.explain.files.items() if path.exists()}
     show_summary(Path(request.source).name, summary, paths)
 
 
@@ -163,7 +180,7 @@ def _run(
         read = perf_counter()
         poses = pipeline.process(frame.image_bgr, frame.stamp_s)
         processed = perf_counter()
-        results.write(frame, poses)
+        results.write(frame, poses, pipeline.comparison)
         seconds = {"reading": read - began, **pipeline.stage_seconds, "writing": perf_counter() - processed}
         statistics.add(poses, seconds)
         progress.advance(len(poses))
