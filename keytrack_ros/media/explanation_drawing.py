@@ -29,7 +29,7 @@ _INK: Color = (40, 40, 40)
 _DARK: Color = (24, 24, 24)
 _RED: Color = (40, 40, 210)
 _LEGEND = (
-    "thick: now    thin: where a track should be    dots: where it was seen last    lines: scores of other candidates"
+    "thick: now    pale: where a track should be    dots: where it was seen last    lines: scores of other candidates"
 )
 
 
@@ -49,19 +49,24 @@ def draw_explanation(image: ImageArray, poses: Poses, explanation: FrameExplanat
     middles = centroids(expected.keypoints, expected.visible)
     for row in range(len(last)):
         color = identity_color(int(last.track_ids[row]))
-        _skeleton(canvas, expected.keypoints[row], expected.visible[row], color)
+        _skeleton(canvas, expected.keypoints[row], expected.visible[row], _pale(color))
         for point in last.keypoints[row][last.visible[row]]:
             cv2.circle(canvas, _point(point), 2, _DARK, cv2.FILLED, cv2.LINE_AA)
             cv2.circle(canvas, _point(point), 1, color, cv2.FILLED, cv2.LINE_AA)
-        if int(last.track_ids[row]) in explanation.unseen:
-            _label(canvas, middles[row], f"{last.track_ids[row]} not seen")
+    labels = [
+        (middle, f"{track_id} not seen")
+        for track_id, middle in zip(last.track_ids.tolist(), middles, strict=True)
+        if track_id in explanation.unseen
+    ]
     places = dict(zip(expected.track_ids.tolist(), middles, strict=True))
     for start, pose in zip(centroids(now.keypoints, now.visible), explanation.poses, strict=True):
         for candidate in pose.candidates:
             if candidate.track_id != pose.track_id and candidate.score >= _WORTH:
                 end = places[candidate.track_id]
                 _line(canvas, start, end, identity_color(candidate.track_id), 2)
-                _label(canvas, (2 * start + end) / 3, f"{candidate.track_id}: {candidate.score:.2f}")
+                labels.append(((2 * start + end) / 3, f"{candidate.track_id}: {candidate.score:.2f}"))
+    for place, text in labels:
+        _label(canvas, place, text)
     return _with_words(canvas, explanation)
 
 
@@ -72,7 +77,12 @@ def _scaled(poses: Poses, scale: float) -> Poses:
 def _skeleton(canvas: ImageArray, points: FloatArray, visible: FloatArray, color: Color) -> None:
     for a, b in skeleton.EDGES:
         if visible[a] and visible[b]:
-            _line(canvas, points[a], points[b], color, 1)
+            cv2.line(canvas, _point(points[a]), _point(points[b]), color, 2, cv2.LINE_AA)
+
+
+def _pale(color: Color) -> Color:
+    """Half of it white."""
+    return (color[0] + 255) // 2, (color[1] + 255) // 2, (color[2] + 255) // 2
 
 
 def _line(canvas: ImageArray, a: FloatArray, b: FloatArray, color: Color, width: int) -> None:
