@@ -15,13 +15,12 @@ from keytrack_ros.inference.cards import MatcherCard
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.matching.matcher import MatchQuery
 from keytrack_ros.matching.sessions import PAIRS, open_matcher_session
-from keytrack_ros.matching.tokens import PairTokens, PoseTokens, pair_tokens, pose_tokens
+from keytrack_ros.matching.tokens import INPUTS, RELATIVE, PairTokens, pair_tokens, pose_tokens
 from keytrack_ros.poses import FloatArray
 
 if TYPE_CHECKING:
     from keytrack_ros.matching.network import EntailmentNetwork as EntailmentNetwork
 
-INPUTS = ("positions", "types", "segments", "mask")
 OUTPUT = "logits"
 
 
@@ -42,7 +41,8 @@ class EntailmentMatcher:
         rows = dict.fromkeys(INPUTS, (2 * skeleton.COUNT,))
         self._session = open_matcher_session(card, inference or InferenceOptions(), rows, OUTPUT)
         self._chunk = chunk
-        if set(self._session.input_shapes) != set(INPUTS) or OUTPUT not in self._session.output_names:
+        inputs = set(self._session.input_shapes)
+        if "mask" not in inputs or inputs - {*INPUTS, RELATIVE} or OUTPUT not in self._session.output_names:
             self.close()
             raise ModelError(
                 f"{self.card.path}: inputs {', '.join(self._session.input_shapes)} and outputs "
@@ -66,24 +66,19 @@ class EntailmentMatcher:
         gaps = query.gaps[pairs[:, 1]]
         current = pose_tokens(query.current.keypoints, query.current.visible, query.frame_size, self.card.grid)
         past = pose_tokens(query.past.keypoints, query.past.visible, query.frame_size, self.card.grid)
-        scores = np.empty(len(pairs), np.float32)
-        for start in range(0, len(pairs), self._chunk):
-            rows = slice(start, start + self._chunk)
-            a, b = pairs[rows].T
-            known = np.minimum(gaps[rows], self.card.memory_frames)
-            tokens = pair_tokens(_taken(current, a), _taken(past, b), known, self.card.segments)
-            scores[rows] = self._probabilities(tokens)
+        a, b = pairs.T
+        known = np.minimum(gaps, self.card.memory_frames)
+        scores = self.probabilities(pair_tokens(current.take(a), past.take(b), known, self.card.segments))
         evidence = current.mask[pairs[:, 0]].any(1) & past.mask[pairs[:, 1]].any(1)
         return np.where(evidence & (gaps <= self.card.memory_frames), scores, 0).astype(np.float32)
 
-    def _probabilities(self, tokens: PairTokens) -> FloatArray:
-        logits = self._session.run({name: getattr(tokens, name) for name in INPUTS})[OUTPUT]
-        odds = logits[:, 1] - logits[:, 0]
+    def probabilities(self, tokens: PairTokens) -> FloatArray:
+        """[N] float32: the network's probability that each pair of tokens is one person."""
+        chunks = [tokens.take(slice(k, k + self._chunk)) for k in range(0, len(tokens.mask), self._chunk)]
+        names = list(self._session.input_shapes)
+        outputs = [self._session.run({name: getattr(chunk, name) for name in names})[OUTPUT] for chunk in chunks]
+        odds = np.concatenate([logits[:, 1] - logits[:, 0] for logits in outputs])
         return np.asarray(np.exp(-np.logaddexp(0, -odds)), np.float32)  # sigmoid without overflow
-
-
-def _taken(tokens: PoseTokens, rows: Any) -> PoseTokens:
-    return PoseTokens(tokens.positions[rows], tokens.mask[rows])
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,7 @@ A pair is 30 tokens: the 15 keypoints of the current pose, then those of the pas
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -20,6 +20,15 @@ MEMORY_FRAMES = 4
 
 SEGMENT_VARIANTS = ("distinct", "paper")
 
+EMBEDDINGS = ("position", "type", "segment", "relative")
+"""What a token may be the sum of; the paper's network has the first three."""
+
+INPUTS = ("positions", "types", "segments", "mask")
+"""Of the paper's network, as fields of `PairTokens`; one without an embedding has not its input either."""
+
+RELATIVE = "relative"
+"""Input of networks that have this embedding."""
+
 
 @dataclass(frozen=True)
 class PoseTokens:
@@ -27,11 +36,17 @@ class PoseTokens:
 
     Attributes:
         positions: [P, 15] int64, cell = row · columns + column; 0 where masked.
+        relative: [P, 15] int64, the same of the grid stretched over the pose itself; 0 where masked.
         mask: [P, 15] bool, True where the keypoint is present.
     """
 
     positions: IntArray
+    relative: IntArray
     mask: BoolArray
+
+    def take(self, rows: IntArray) -> PoseTokens:
+        """The poses of `rows`, in that order."""
+        return PoseTokens(self.positions[rows], self.relative[rows], self.mask[rows])
 
 
 @dataclass(frozen=True)
@@ -42,6 +57,11 @@ class PairTokens:
     types: IntArray
     segments: IntArray
     mask: BoolArray
+    relative: IntArray
+
+    def take(self, rows: slice) -> PairTokens:
+        """Some of the pairs."""
+        return PairTokens(*(getattr(self, item.name)[rows] for item in fields(self)))
 
 
 def pose_tokens(
@@ -50,10 +70,13 @@ def pose_tokens(
     frame_size: tuple[float, float] | FloatArray,
     grid: tuple[int, int] = GRID,
 ) -> PoseTokens:
-    """Cells of the grid that is stretched over the frame.
+    """Cells of the grid that is stretched over the frame, and of the same grid stretched over each pose.
 
     cell = floor(y · rows / height) · columns + floor(x · columns / width). Points outside the frame are clipped to it;
     those more than one cell outside are masked. A masked token is always cell 0, so that nothing leaks from it.
+
+    Relative cells are those within the box around the pose's own unmasked keypoints: they show its shape, and neither
+    where it is nor how large. The paper does not say how its relative positions are counted.
 
     Args:
         keypoints: [P, 15, 2], x and y in pixels.
@@ -64,8 +87,16 @@ def pose_tokens(
     cells = np.asarray(keypoints, np.float64) * grid / np.asarray(frame_size, np.float64).reshape(-1, 1, 2)
     inside = ((cells >= -1) & (cells <= np.add(grid, 1))).all(-1)
     mask: BoolArray = np.asarray(visible & inside, np.bool_)
-    column, row = np.moveaxis(np.clip(np.floor(np.where(mask[..., None], cells, 0)), 0, np.subtract(grid, 1)), -1, 0)
-    return PoseTokens(np.where(mask, row * grid[0] + column, 0).astype(np.int64), mask)
+    low = np.where(mask[..., None], cells, np.inf).min(1, keepdims=True)
+    high = np.where(mask[..., None], cells, -np.inf).max(1, keepdims=True)
+    within = (cells - low) * grid / np.where(high > low, high - low, 1)  # a single keypoint is in the first cell
+    return PoseTokens(_cells(cells, mask, grid), _cells(within, mask, grid), mask)
+
+
+def _cells(points: FloatArray, mask: BoolArray, grid: tuple[int, int]) -> IntArray:
+    """[P, 15] cells of points in units of cells, clipped to the grid; 0 where masked."""
+    column, row = np.moveaxis(np.clip(np.floor(np.where(mask[..., None], points, 0)), 0, np.subtract(grid, 1)), -1, 0)
+    return np.asarray(row * grid[0] + column, np.int64)
 
 
 def segment_rows(memory_frames: int = MEMORY_FRAMES, variant: str = "distinct") -> int:
@@ -90,4 +121,5 @@ def pair_tokens(current: PoseTokens, past: PoseTokens, gaps: IntArray, variant: 
         types=np.broadcast_to(np.tile(np.arange(skeleton.COUNT), 2), (count, 2 * skeleton.COUNT)),
         segments=np.repeat(np.stack([first, second], 1), skeleton.COUNT, 1),
         mask=np.concatenate([current.mask, past.mask], 1),
+        relative=np.concatenate([current.relative, past.relative], 1),
     )

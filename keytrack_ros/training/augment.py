@@ -154,8 +154,16 @@ def disturbed(pairs: PairArrays, rng: np.random.Generator, chance: float = 0.65)
     return replace(pairs, keypoints=points.astype(np.float32), present=present & kept)
 
 
-def augmented(pairs: PairArrays, rng: np.random.Generator) -> PairArrays:
-    """All of the above, in the order in which a camera and a detector would bring them about."""
-    for change in (completed_heads, mirrored, camera_moved, reframed, truncated, disturbed):
+AUGMENTATIONS = {
+    "views": (completed_heads, mirrored, reframed),
+    "detector": (completed_heads, mirrored, camera_moved, reframed, truncated, disturbed),
+}
+"""What changes only the view of annotated poses; and all of the above, in the order in which a camera and a detector
+would bring them about."""
+
+
+def augmented(pairs: PairArrays, rng: np.random.Generator, kind: str = "detector") -> PairArrays:
+    """The changes of `AUGMENTATIONS[kind]`, one after another."""
+    for change in AUGMENTATIONS[kind]:
         pairs = change(pairs, rng)
     return pairs

@@ -18,10 +18,10 @@ import yaml
 from keytrack_ros import skeleton
 from keytrack_ros.errors import ModelError
 from keytrack_ros.inference.cards import file_sha256
-from keytrack_ros.matching.entailment import INPUTS, OUTPUT
+from keytrack_ros.matching.entailment import OUTPUT
 from keytrack_ros.matching.histories import SUMMARY_WIDTH, TOKEN_WIDTH
 from keytrack_ros.matching.network import EntailmentNetwork
-from keytrack_ros.matching.tokens import segment_rows
+from keytrack_ros.matching.tokens import INPUTS, RELATIVE, segment_rows
 from keytrack_ros.matching.track_entailment import TRACK_INPUTS
 from keytrack_ros.matching.track_network import MatcherNetwork, TrackNetwork
 from keytrack_ros.matching.weights import load_weights as load_weights
@@ -50,8 +50,7 @@ def export_matcher(
     """
     network = copy.deepcopy(network).to("cpu").eval()
     if isinstance(network, EntailmentNetwork):
-        with torch.no_grad():
-            network.classifier.bias[1] += math.log(prior / (1 - prior))
+        move_prior(network, 0.5, prior)
     graph = onnx_bytes(network)
     error = largest_difference(network, graph)
     if error > TOLERANCE:
@@ -82,6 +81,12 @@ def export_matcher(
     return [weights, onnx_file, card]
 
 
+def move_prior(network: EntailmentNetwork, before: float, after: float) -> None:
+    """Moves the logits from one share of pairs that are one person to another (Saerens et al., 2002)."""
+    with torch.no_grad():
+        network.classifier.bias[1] += math.log(after / (1 - after)) - math.log(before / (1 - before))
+
+
 def onnx_bytes(network: MatcherNetwork) -> bytes:
     """The network as ONNX with a free number of pairs."""
     stream = io.BytesIO()
@@ -105,18 +110,21 @@ def onnx_bytes(network: MatcherNetwork) -> bytes:
 def largest_difference(network: MatcherNetwork, graph: bytes) -> float:
     """Largest absolute difference of a logit between the graph on ONNX Runtime and torch, over several batch sizes."""
     session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    used = {item.name for item in session.get_inputs()}  # an input is left out if the network does not look at it
     worst = 0.0
     for count in (1, 3, 200):
         tensors = _random_pairs(network, count)
         with torch.no_grad():
             expected = network(*tensors).numpy()
-        given = {name: tensor.numpy() for name, tensor in zip(_inputs(network), tensors, strict=True)}
+        given = {name: t.numpy() for name, t in zip(_inputs(network), tensors, strict=True) if name in used}
         worst = max(worst, float(np.abs(session.run([OUTPUT], given)[0] - expected).max()))
     return worst
 
 
 def _inputs(network: MatcherNetwork) -> tuple[str, ...]:
-    return INPUTS if isinstance(network, EntailmentNetwork) else TRACK_INPUTS
+    if isinstance(network, TrackNetwork):
+        return TRACK_INPUTS
+    return (*INPUTS, RELATIVE) if "relative" in network.options.embeddings else INPUTS
 
 
 def _random_pairs(network: MatcherNetwork, count: int) -> tuple[torch.Tensor, ...]:
@@ -127,10 +135,12 @@ def _random_pairs(network: MatcherNetwork, count: int) -> tuple[torch.Tensor, ..
         summary = chance.normal(size=(count, SUMMARY_WIDTH))
         return torch.from_numpy(tokens.astype(np.float32)), torch.from_numpy(summary.astype(np.float32))
     options, shape = network.options, (count, 2 * skeleton.COUNT)
-    rows = segment_rows(options.memory_frames, options.segments)
-    return (
-        torch.from_numpy(chance.integers(0, options.grid[0] * options.grid[1], shape)),
+    cells, segments = options.grid[0] * options.grid[1], segment_rows(options.memory_frames, options.segments)
+    tensors = (
+        torch.from_numpy(chance.integers(0, cells, shape)),
         torch.arange(skeleton.COUNT).repeat(2).expand(shape).contiguous(),
-        torch.from_numpy(chance.integers(0, rows, shape)),
+        torch.from_numpy(chance.integers(0, segments, shape)),
         torch.from_numpy(chance.random(shape) < 0.8),
+        torch.from_numpy(chance.integers(0, cells, shape)),
     )
+    return tensors[: len(_inputs(network))]

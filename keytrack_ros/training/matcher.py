@@ -14,8 +14,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from keytrack_ros.errors import DataError
+from keytrack_ros.matching.network import EntailmentNetwork
+from keytrack_ros.matching.track_network import MatcherNetwork
+from keytrack_ros.matching.weights import load_weights
 from keytrack_ros.training.checkpoint import load_checkpoint, save_checkpoint
 from keytrack_ros.training.curves import Epoch, write_log
+from keytrack_ros.training.export import move_prior
 from keytrack_ros.training.options import FIT_FOR_ANY_RUN, TrainOptions
 from keytrack_ros.training.setup import parameter_groups, training_device
 from keytrack_ros.training.tasks import make_task
@@ -47,7 +52,8 @@ class MatcherTraining:
 
     Raises:
         DataError: the tracks give nothing to learn from, or the checkpoint is missing or belongs to other data or
-            other options.
+            other options, or the network to begin with has another shape.
+        ModelError: the network to begin with cannot be read.
         OptionError: CUDA was asked for and there is none.
     """
 
@@ -60,7 +66,10 @@ class MatcherTraining:
             torch.set_num_threads(options.threads)
         self._task = make_task(training, validation, options, self.device)
         torch.manual_seed(options.seed)
-        self.network = self._task.network().to(self.device)
+        self.network = self._task.network()
+        if options.begin and not resume:
+            begin_with(self.network, Path(options.begin), options.prior)
+        self.network.to(self.device)
         self._optimiser = torch.optim.AdamW(parameter_groups(self.network, options.weight_decay), fused=True)
         self.step = 0
         self.log: list[Epoch] = []
@@ -177,6 +186,25 @@ class MatcherTraining:
             examples_per_second=self.step * self.options.batch_size / max(self._seconds, 1e-9),
             validation_accuracy=self.log[-1].validation_accuracy if self.log else None,
         )
+
+
+def begin_with(network: MatcherNetwork, file: Path, prior: float) -> None:
+    """Gives `network` the weights of an exported one; that of pairs is moved back from `prior` to balanced pairs.
+
+    Raises DataError if the two are of different kind or size, ModelError if the file is not a matcher's.
+    """
+    given = load_weights(file)
+    here, there = ({**asdict(n.options), "dropout": 0, "kind": type(n).__name__} for n in (network, given))
+    differences = [
+        f"{key} is {there.get(key)!r} there and {here.get(key)!r} here"
+        for key in {**there, **here}
+        if there.get(key) != here.get(key)
+    ]
+    if differences:
+        raise DataError(f"{file}: a run with these options cannot begin with it: {'; '.join(differences)}")
+    network.load_state_dict(given.state_dict())
+    if isinstance(network, EntailmentNetwork):
+        move_prior(network, prior, 0.5)
 
 
 def learning_rate(step: int, options: TrainOptions) -> float:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from keytrack_ros.matching.tokens import SEGMENT_VARIANTS
+from keytrack_ros.errors import OptionError
+from keytrack_ros.matching.tokens import EMBEDDINGS, SEGMENT_VARIANTS
 from keytrack_ros.options import Options, Value, option
 
 FIT_FOR_ANY_RUN = ("threads", "device", "checkpoint_minutes", "prior")
@@ -30,13 +31,15 @@ RECIPES: dict[str, dict[str, Value]] = {
         "learning_rate": 1e-4,
         "warm_up": 0.01,
         "gradient_limit": 0.0,
+        "largest_stride": 1,
+        "augmentation": "views",
     },
 }
 """Values in which a recipe differs from the defaults of `TrainOptions`.
 
 `default` trains the track network, `pairs` Pose Entailment of the paper in the same time; `paper` does so as written in
-A.4 (AdamW, 1e-4, warm-up 1 %, linear to 0, 25 epochs, batches of 32, balanced classes, N(0, 0.02), dropout 0.1), where
-an epoch is 96,000 pairs, about one for each two poses of the data.
+A.4 (AdamW, 1e-4, warm-up 1 %, linear to 0, 25 epochs, batches of 32, balanced classes, N(0, 0.02), dropout 0.1), with
+gaps of 1 … δ frames of the videos as they are; an epoch is 96,000 pairs, about one for each two poses of the data.
 """
 
 
@@ -62,12 +65,35 @@ class TrainOptions(Options):
     dropout: float = option(0.1, "dropout of the network", at_least=0.0, at_most=0.9)
     memory_frames: int = option(4, "pairs: δ, the largest gap between two poses", at_least=1, at_most=16)
     segments: str = option("distinct", "pairs: variant of the segment tokens", choices=SEGMENT_VARIANTS)
+    embeddings: str = option(
+        "position,type,segment", f"pairs: what a token is the sum of, among {', '.join(EMBEDDINGS)}; comma-separated"
+    )
+    columns: int = option(24, "pairs: columns of the position tokens' grid", at_least=1, at_most=1024)
+    rows: int = option(18, "pairs: rows of that grid", at_least=1, at_most=1024)
+    layers: int = option(4, "pairs: layers of the network", at_least=1, at_most=64)
+    width: int = option(128, "pairs: H, width of its tokens", at_least=1, at_most=4096)
+    heads: int = option(4, "pairs: attention heads of each layer; width is a multiple of it", at_least=1, at_most=256)
+    intermediate: int = option(128, "pairs: width between the two matrices of a layer", at_least=1, at_most=16_384)
+    largest_stride: int = option(
+        8,
+        "pairs: other frame rates are imitated by every 2nd, 4th … frame up to this; 1 = none",
+        at_least=1,
+        at_most=64,
+    )
+    augmentation: str = option(
+        "detector",
+        "pairs: views = mirror images and other frames around the scene; detector = a moving camera and a detector's "
+        "errors besides",
+        choices=("views", "detector"),
+    )
     prior: float = option(
         0.9,
-        "pairs: how often the pair that a tracker is left with is one person; half of the training pairs are",
+        "pairs: how often the pair that a tracker is left with is one person; half of the training pairs are. The "
+        "exported network is moved to it, and that of --begin moved back",
         at_least=0.5,
         at_most=0.99,
     )
+    begin: str = option("", "NAME.pt of an exported network whose weights this one begins with; empty = random weights")
     choose: bool = option(
         False, "keep the validation videos from training too, and validate on them: for choosing between options"
     )
@@ -83,7 +109,20 @@ class TrainOptions(Options):
     device: str = option("auto", "auto takes a GPU where there is one", choices=("auto", "cpu", "cuda"))
     checkpoint_minutes: float = option(2.0, "time between checkpoints", at_least=0.01, at_most=1440.0)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.width % self.heads:
+            raise OptionError(f"heads: {self.heads} heads cannot share a width of {self.width}")
+        unknown = [name for name in self.embedding_names if name not in EMBEDDINGS]
+        if unknown:
+            raise OptionError(f"embeddings: '{unknown[0]}' is none of {', '.join(EMBEDDINGS)}")
+
     @property
     def steps(self) -> int:
         """Batches of the whole run."""
         return self.epochs * self.steps_per_epoch
+
+    @property
+    def embedding_names(self) -> tuple[str, ...]:
+        """`embeddings`, one by one."""
+        return tuple(name.strip() for name in self.embeddings.split(","))

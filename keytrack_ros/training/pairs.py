@@ -1,6 +1,6 @@
 """Pairs of poses to learn from: one person in two frames, or two people.
 
-Past poses lie `gap` frames of a camera back, gap 1 … δ, and the camera's rate is imitated by taking every 1st, 2nd,
+Past poses lie `gap` frames of a camera back, gap 1 … δ, and other rates of a camera are imitated by taking every 2nd,
 4th or 8th frame of the video. Half of the pairs are one person. The others are what a tracker confuses: the people
 nearest to the person in the past frame; and, since single-person videos have none and detectors invent some, foreign
 poses of about the same size put near the place where the person was.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from keytrack_ros.poses import BoolArray, FloatArray, IntArray
 from keytrack_ros.training.augment import PairArrays, augmented, heights
 from keytrack_ros.training.tracks import Tracks
 
-STRIDES = (1, 2, 4, 8)
+LARGEST_STRIDE = 8
 SHARES = {"bonn": 0.3, "somof": 0.4, "penn": 0.3}
 """How often a pair begins with a row of each source."""
 
@@ -53,16 +54,28 @@ class PairSampler:
         memory_frames: δ.
         segments: variant of the segment tokens.
         grid: of the position tokens.
+        largest_stride: every 1st, 2nd, 4th … frame is taken, up to this.
+        augmentation: what is done to pairs to learn from, a key of `augment.AUGMENTATIONS`.
 
     Raises:
         DataError: no video has a track over two frames, or nobody who could be confused with another.
     """
 
-    def __init__(self, tracks: Tracks, memory_frames: int, segments: str, grid: tuple[int, int] = GRID) -> None:
+    def __init__(
+        self,
+        tracks: Tracks,
+        memory_frames: int,
+        segments: str,
+        grid: tuple[int, int] = GRID,
+        largest_stride: int = LARGEST_STRIDE,
+        augmentation: str = "detector",
+    ) -> None:
         if len(tracks) == 0:
             raise DataError("no tracks to draw pairs from: all videos are held back or the sources are empty")
         self.tracks = tracks
         self.memory_frames, self.segments, self.grid = memory_frames, segments, grid
+        self._strides = [2**k for k in range(largest_stride.bit_length())]
+        self._augmentation = augmentation
         self._heights = heights(tracks.keypoints, tracks.present)
         self._centres = _centres(tracks.keypoints, tracks.present)
         # Rows of one frame are neighbours, since tracks are sorted by video and frame.
@@ -83,10 +96,13 @@ class PairSampler:
         negatives = self._collect(count - count // 2, rng, self._negatives)
         return self._shuffled(positives, negatives, rng)
 
-    def nearest_batch(self, count: int, rng: np.random.Generator) -> Batch:
-        """`count` pairs as annotated, half of them one person; the others are the nearest other person of the frame."""
+    def nearest_batch(self, count: int, rng: np.random.Generator, among: int = 1) -> Batch:
+        """`count` pairs as annotated, half of them one person.
+
+        The others are the nearest other person of the past frame, or any of the `among` nearest of them.
+        """
         positives = self._collect(count // 2, rng, self._positives, plain=True)
-        negatives = self._collect(count - count // 2, rng, self._nearest, plain=True)
+        negatives = self._collect(count - count // 2, rng, partial(self._nearest, among=among), plain=True)
         return self._shuffled(positives, negatives, rng)
 
     def _shuffled(
@@ -108,18 +124,21 @@ class PairSampler:
         for _ in range(100):
             rows = self._rows(2 * count + 16, rng)
             gap = rng.integers(1, self.memory_frames + 1, len(rows))
-            steps = gap * rng.choice(STRIDES, len(rows))
+            steps = gap * rng.choice(self._strides, len(rows))
             pairs, chosen = draw(rows, steps, rng)
             gap = gap[chosen]
             if not plain:
-                pairs = augmented(pairs, rng)
+                pairs = augmented(pairs, rng, self._augmentation)
             usable = self._usable(pairs)
             found.append(_taken(pairs, usable))
             gaps.append(gap[usable])
             have += int(usable.sum())
             if have >= count:
                 return _joined(found, np.arange(count)), np.concatenate(gaps)[:count]
-        raise DataError("the tracks are too short or too lonely: hardly any pair of poses can be drawn from them")
+        raise DataError(
+            "hardly any pair of poses can be drawn from the tracks: they are too short, too lonely, or have too few "
+            "keypoints in the frame"
+        )
 
     def _rows(self, count: int, rng: np.random.Generator) -> IntArray:
         pools = list(self._pools.values())
@@ -159,10 +178,13 @@ class PairSampler:
         order = np.where(others, distance, np.inf).argsort(1)
         return np.take_along_axis(people, order, 1), others.sum(1)
 
-    def _nearest(self, rows: IntArray, steps: IntArray, _: np.random.Generator) -> tuple[PairArrays, IntArray]:
+    def _nearest(
+        self, rows: IntArray, steps: IntArray, rng: np.random.Generator, among: int
+    ) -> tuple[PairArrays, IntArray]:
         ranked, number = self._ranked_others(rows, self._past_people(rows, steps))
         chosen = np.flatnonzero(number > 0)
-        return self._pairs(rows[chosen], ranked[chosen, 0]), chosen
+        rank = rng.integers(0, np.minimum(number[chosen], among))
+        return self._pairs(rows[chosen], ranked[chosen, rank]), chosen
 
     def _negatives(self, rows: IntArray, steps: IntArray, rng: np.random.Generator) -> tuple[PairArrays, IntArray]:
         people = self._past_people(rows, steps)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from keytrack_ros.errors import DataError
 from keytrack_ros.matching.network import EntailmentNetwork, NetworkOptions
 from keytrack_ros.matching.tokens import PairTokens
 from keytrack_ros.matching.track_network import MatcherNetwork, TrackNetwork, TrackNetworkOptions
@@ -42,6 +43,18 @@ class Task(Protocol):
         ...
 
 
+def pair_sampler(tracks: Tracks, options: TrainOptions) -> PairSampler:
+    """Draws pairs as the options say."""
+    return PairSampler(
+        tracks,
+        options.memory_frames,
+        options.segments,
+        (options.columns, options.rows),
+        options.largest_stride,
+        options.augmentation,
+    )
+
+
 def make_task(training: Tracks, validation: Tracks, options: TrainOptions, device: torch.device) -> Task:
     """The task that `options.input` names. Raises DataError if the tracks do not suffice for it."""
     kind = TrackTask if options.input == "tracks" else PairTask
@@ -53,15 +66,23 @@ class PairTask:
 
     def __init__(self, training: Tracks, validation: Tracks, options: TrainOptions, device: torch.device) -> None:
         self._options, self._device = options, device
-        self._sampler = PairSampler(training, options.memory_frames, options.segments)
-        self._validation = PairSampler(validation, options.memory_frames, options.segments).nearest_batch(
-            options.validation_pairs, np.random.default_rng(_VALIDATION_SEED)
-        )
+        self._sampler, held_back = (pair_sampler(tracks, options) for tracks in (training, validation))
+        self._validation = held_back.nearest_batch(options.validation_pairs, np.random.default_rng(_VALIDATION_SEED))
 
     def network(self) -> EntailmentNetwork:
         options = self._options
         return EntailmentNetwork(
-            NetworkOptions(memory_frames=options.memory_frames, segments=options.segments, dropout=options.dropout)
+            NetworkOptions(
+                width=options.width,
+                layers=options.layers,
+                heads=options.heads,
+                intermediate=options.intermediate,
+                dropout=options.dropout,
+                grid=(options.columns, options.rows),
+                memory_frames=options.memory_frames,
+                segments=options.segments,
+                embeddings=options.embedding_names,
+            )
         )
 
     def batch(self, rng: np.random.Generator) -> Batch:
@@ -73,17 +94,18 @@ class PairTask:
         return cross_entropy(logits, labels), (logits.argmax(1) == labels).float().mean().item()
 
     def validate(self, network: nn.Module) -> tuple[float, float]:
-        tokens, labels = self._validation.tokens, torch.from_numpy(self._validation.labels)
-        parts = []
-        for start in range(0, len(labels), _CHUNK):
-            rows = slice(start, start + _CHUNK)
-            part = PairTokens(tokens.positions[rows], tokens.types[rows], tokens.segments[rows], tokens.mask[rows])
-            parts.append(self._logits(network, part).cpu())
-        logits = torch.cat(parts)
+        return self.score(network, self._validation)
+
+    def score(self, network: nn.Module, batch: Batch) -> tuple[float, float]:
+        """Mean loss and accuracy of a batch of any size, without gradients."""
+        tokens, labels = batch.tokens, torch.from_numpy(batch.labels)
+        starts = range(0, len(labels), _CHUNK)
+        with torch.inference_mode():
+            logits = torch.cat([self._logits(network, tokens.take(slice(k, k + _CHUNK))).cpu() for k in starts])
         return cross_entropy(logits, labels).item(), (logits.argmax(1) == labels).float().mean().item()
 
     def _logits(self, network: nn.Module, tokens: PairTokens) -> Tensor:
-        arrays = (tokens.positions, tokens.types, tokens.segments, tokens.mask)
+        arrays = (tokens.positions, tokens.types, tokens.segments, tokens.mask, tokens.relative)
         tensors = [torch.from_numpy(np.ascontiguousarray(array)).to(self._device) for array in arrays]
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._options.precision == "bfloat16"):
             logits: Tensor = network(*tensors)
@@ -99,6 +121,10 @@ class TrackTask:
 
     def __init__(self, training: Tracks, validation: Tracks, options: TrainOptions, device: torch.device) -> None:
         self._options, self._device = options, device
+        for tracks in (training, validation):
+            people = np.unique(np.stack([tracks.video, tracks.person], 1), axis=0)
+            if len(people) == len(tracks):
+                raise DataError("nobody in the tracks is seen in two frames: there is nothing to continue")
         self._sampler = SceneSampler(Casting(training))
         scenes = SceneSampler(Casting(validation, compose=False))
         rng = np.random.default_rng(_VALIDATION_SEED)

@@ -32,6 +32,8 @@ VALIDATION_PERCENT = 25
 
 BONN_SIZE = (960, 540)
 USUAL_SIZES = ((640, 360), (640, 480), (854, 480), (1280, 720), (1920, 1080))
+_KINDS = {"person": "iu", "frame": "iu", "kpts": "iuf", "vis": "iub"}
+"""Kinds of NumPy types that the values of a key may have."""
 MARGIN = 1.02
 """Annotated points may lie this much outside the frame."""
 
@@ -154,16 +156,17 @@ def load_tracks(folder: Path, sources: Sequence[str] = tuple(FILES)) -> Tracks:
 def _load(file: Path, source: str) -> Tracks:
     arrays = _read(file, source)
     visibility = arrays["vis"]
-    rows = (visibility > 0).any(1) & ~np.isin(arrays["video"], EXCLUDED if source == "somof" else ())
+    seen = (visibility > 0) & np.isfinite(arrays["kpts"]).all(-1)
+    rows = seen.any(1) & ~np.isin(arrays["video"], EXCLUDED if source == "somof" else ())
     if not rows.any():
         raise DataError(f"{file}: no row has a keypoint")
     names, video = np.unique(arrays["video"][rows].astype(str), return_inverse=True)
     frame, person = arrays["frame"][rows].astype(np.int64), arrays["person"][rows].astype(np.int64)
     order = np.lexsort((person, frame, video))
-    keypoints = arrays["kpts"][rows][order].astype(np.float32)
-    present = (visibility[rows] > 0)[order] & np.isfinite(keypoints).all(-1)
-    keypoints = np.where(present[..., None], keypoints, 0).astype(np.float32)
-    video = video[order].astype(np.int64)
+    present = seen[rows][order]
+    keypoints = np.where(present[..., None], arrays["kpts"][rows][order], 0).astype(np.float32)
+    video, frame, person = video[order].astype(np.int64), frame[order], person[order]
+    _check_rows(file, names, video, frame, person)
     if source == "penn":
         height_width = dict(zip(arrays["clip_id"].astype(str), arrays["clip_size_hw"], strict=True))
         missing = [name for name in names if name not in height_width]
@@ -177,11 +180,23 @@ def _load(file: Path, source: str) -> Tracks:
         present=present,
         hidden=(visibility[rows] == 1)[order],
         video=video,
-        frame=frame[order],
-        person=person[order],
+        frame=frame,
+        person=person,
         names=tuple(f"{source}/{name}" for name in names),
         sizes=sizes.astype(np.float32),
     )
+
+
+def _check_rows(file: Path, names: npt.NDArray[Any], video: IntArray, frame: IntArray, person: IntArray) -> None:
+    """Raises DataError for a person who is twice in a frame, and for frames before 0; rows are sorted."""
+    keys = np.stack([video, frame, person], 1)
+    twice = np.flatnonzero((keys[1:] == keys[:-1]).all(1))
+    if len(twice):
+        row = twice[0]
+        raise DataError(f"{file}: video '{names[video[row]]}' has person {person[row]} twice in frame {frame[row]}")
+    if frame.min() < 0:
+        row = int(frame.argmin())
+        raise DataError(f"{file}: video '{names[video[row]]}' has a frame {frame[row]}; frames are numbered from 0")
 
 
 def _read(file: Path, source: str) -> dict[str, npt.NDArray[Any]]:
@@ -204,6 +219,8 @@ def _read(file: Path, source: str) -> dict[str, npt.NDArray[Any]]:
                 if not fits or (key in shapes and len(array) != len(arrays.get("video", array))):
                     wanted = ", ".join("N" if w is None else str(w) for w in shape)
                     raise DataError(f"{file}: key '{key}' has shape {list(array.shape)}; [{wanted}] is needed")
+                if array.dtype.kind not in _KINDS.get(key, array.dtype.kind):
+                    raise DataError(f"{file}: key '{key}' has values of type {array.dtype}; numbers are needed")
                 arrays[key] = array
     except OSError as error:
         raise DataError(f"{file}: {error.strerror or error}; name the folder with the tracks") from None

@@ -115,6 +115,36 @@ class TestScores:
         assert scores[1:].tolist() == [0, 0]
 
 
+class TestTracker:
+    """The paper's configuration with people of all kinds."""
+
+    @pytest.fixture
+    def tracker(self, shipped) -> PoseTracker:
+        return PoseTracker(TrackerOptions(match_threshold=0.5, memory_frames=1), shipped)
+
+    def test_one_keypoint_is_followed_or_new_but_never_somebody_else(self, tracker):
+        hand = (np.arange(15) == 8)[None] * 0.9
+        whole = people((600, 300))
+        for frame in range(4):
+            lone = people((200 + 2 * frame, 300)).with_fields(scores=hand)
+            found = tracker.update(Poses.concatenate([whole, lone]), SIZE, frame / 25).track_ids
+            assert found[0] == 1 != found[1]
+
+    def test_the_same_pose_twice_gets_two_ids(self, tracker):
+        for frame in range(3):
+            found = tracker.update(people((300, 300), (300, 300)), SIZE, frame / 25).track_ids
+            assert sorted(found.tolist()) == [1, 2]
+
+    def test_people_out_of_the_frame_are_always_new(self, tracker):
+        assert tracker.update(people((-4000, 300), (9000, 300)), SIZE, 0.0).track_ids.tolist() == [1, 2]
+        assert tracker.update(people((-4000, 300), (9000, 300)), SIZE, 0.04).track_ids.tolist() == [3, 4]
+
+    def test_two_hundred_people_get_two_hundred_ids(self, tracker):
+        places = [(20.0 + 38 * (k % 20), 30.0 + 56 * (k // 20)) for k in range(200)]
+        for frame in range(2):
+            assert len(set(tracker.update(people(*places), SIZE, frame / 25).track_ids.tolist())) == 200
+
+
 class TestErrors:
     def test_a_network_for_another_job_is_refused(self, tmp_path):
         from test.toy import write_networks
@@ -137,8 +167,7 @@ def test_equals_torch(shipped):
     import torch
 
     from keytrack_ros.inference.session import OnnxSession
-    from keytrack_ros.matching.entailment import INPUTS
-    from keytrack_ros.matching.tokens import pair_tokens, pose_tokens
+    from keytrack_ros.matching.tokens import INPUTS, pair_tokens, pose_tokens
     from keytrack_ros.training.export import load_weights
 
     network = load_weights(PACKAGE_MODELS / f"{PAPER}.pt")
@@ -154,6 +183,41 @@ def test_equals_torch(shipped):
         found = session.run(arrays)["logits"]
         assert found.shape == (count, 2)
         np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "grid"),
+    [
+        (("type", "segment"), (24, 18)),
+        (("position", "segment"), (24, 18)),
+        (("position", "type"), (24, 18)),
+        (("position", "type", "segment", "relative"), (48, 36)),
+    ],
+)
+def test_networks_of_other_embeddings_and_grids_run_as_torch_runs_them(tmp_path, embeddings, grid):
+    torch = pytest.importorskip("torch", reason="torch is not installed; make dev installs it")
+
+    from keytrack_ros.matching.network import EntailmentNetwork, NetworkOptions
+    from keytrack_ros.matching.tokens import pair_tokens, pose_tokens
+    from keytrack_ros.training.export import export_matcher
+
+    torch.manual_seed(2)
+    network = EntailmentNetwork(NetworkOptions(layers=1, grid=grid, embeddings=embeddings)).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(4)
+    export_matcher(network, tmp_path, 0.5, "variant")
+    current, past = crowd(6, 8), crowd(6, 9)
+    found = EntailmentMatcher(find_model(MatcherCard, "variant", [tmp_path])).score(
+        query(current, past, [2] * 6, [(k, k) for k in range(6)])
+    )
+    a, b = (pose_tokens(p.keypoints, p.visible, SIZE, grid) for p in (current, past))
+    tokens = pair_tokens(a, b, np.full(6, 2))
+    names = ("positions", "types", "segments", "mask", "relative")
+    with torch.no_grad():
+        logits = network(*(torch.from_numpy(np.ascontiguousarray(getattr(tokens, name))) for name in names))
+    np.testing.assert_allclose(found, torch.softmax(logits, 1)[:, 1], atol=1e-5)
+    assert np.ptp(found) > 1e-3
 
 
 def test_torch_is_loaded_only_for_the_torch_network():

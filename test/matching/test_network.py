@@ -42,6 +42,52 @@ class TestSize:
         assert count(network.classifier) == 258
 
 
+class TestEmbeddings:
+    """Of Table 3: a network without one of them does not see what it would tell."""
+
+    @pytest.mark.parametrize(
+        ("embeddings", "seen"),
+        [
+            (("position", "type", "segment"), {"positions", "types", "segments"}),
+            (("type", "segment"), {"types", "segments"}),
+            (("position", "segment"), {"positions", "segments"}),
+            (("position", "type"), {"positions", "types"}),
+            (("type", "segment", "relative"), {"types", "segments", "relative"}),
+            (("position", "type", "segment", "relative"), {"positions", "types", "segments", "relative"}),
+        ],
+    )
+    @torch.no_grad()
+    def test_only_those_that_are_named_have_influence(self, embeddings, seen):
+        torch.manual_seed(1)
+        network = EntailmentNetwork(NetworkOptions(embeddings=embeddings)).eval()
+        for parameter in network.parameters():
+            parameter.mul_(4)
+        positions, types, segments, mask = random_pairs(8)
+        given = {"positions": positions, "types": types, "segments": segments, "mask": mask, "relative": positions}
+        before = network(**given)
+        changed = {
+            "positions": (positions + 100) % 432,
+            "types": types.flip(1),
+            "segments": 4 - segments,
+            "relative": (positions + 100) % 432,
+        }
+        moved = {name for name, other in changed.items() if not torch.equal(network(**{**given, name: other}), before)}
+        assert moved == seen
+
+    def test_each_has_its_table(self):
+        whole = count(EntailmentNetwork())
+        sizes = {"position": 432, "type": 15, "segment": 5}
+        for left_out, rows in sizes.items():
+            rest = tuple(name for name in sizes if name != left_out)
+            assert whole - count(EntailmentNetwork(NetworkOptions(embeddings=rest))) == 128 * rows
+        besides = NetworkOptions(embeddings=(*sizes, "relative"))
+        assert count(EntailmentNetwork(besides)) - whole == 128 * 432
+
+
+def test_the_grid_sets_the_position_table():
+    assert count(EntailmentNetwork(NetworkOptions(grid=(48, 36)))) - count(EntailmentNetwork()) == 128 * (4 - 1) * 432
+
+
 def test_initial_weights_are_normal_with_deviation_0_02_and_biases_0():
     torch.manual_seed(0)
     network = EntailmentNetwork()

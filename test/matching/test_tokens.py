@@ -91,6 +91,35 @@ def test_in_the_papers_segments_the_current_pose_and_t_minus_1_share_a_row():
     assert pairs.segments.tolist() == [[0] * 30, [0] * 15 + [3] * 15]
 
 
+class TestRelativeCells:
+    def test_are_those_of_a_grid_over_the_pose(self):
+        keypoints = np.zeros((1, 15, 2), np.float32)
+        keypoints[0, :4] = [(20, 10), (68, 46), (44, 28), (67, 11)]  # a box of 48 x 36: two pixels a cell
+        visible = np.arange(15)[None] < 4
+        relative = pose_tokens(keypoints, visible, SIZE).relative[0]
+        assert relative[:4].tolist() == [0, 431, 9 * 24 + 12, 23]
+        assert not relative[4:].any()
+
+    def test_depend_neither_on_the_place_nor_on_the_size_of_a_pose(self):
+        keypoints = np.random.default_rng(0).uniform(20, 80, (3, 15, 2))
+        visible = np.random.default_rng(1).random((3, 15)) < 0.8
+        here = pose_tokens(keypoints, visible, SIZE)
+        there = pose_tokens(keypoints * 1.25 + (60, 40), visible, SIZE)
+        np.testing.assert_array_equal(there.relative, here.relative)
+        assert (there.positions != here.positions)[visible].mean() > 0.9
+
+    def test_keypoints_out_of_the_frame_do_not_count(self):
+        keypoints = np.array([[(20, 10), (68, 46), (44, 28)] + [(900, 900)] * 12], np.float32)
+        relative = pose_tokens(keypoints, np.ones((1, 15), bool), SIZE).relative[0]
+        assert relative[:3].tolist() == [0, 431, 9 * 24 + 12]
+        assert not relative[3:].any()
+
+    def test_of_one_keypoint_and_of_none_are_the_first_cell(self):
+        visible = np.zeros((2, 15), bool)
+        visible[0, 7] = True
+        assert not pose_tokens(np.full((2, 15, 2), 77.0), visible, SIZE).relative.any()
+
+
 def test_rows_of_the_segment_table():
     assert segment_rows(4, "distinct") == 5
     assert segment_rows(4, "paper") == 4

@@ -7,7 +7,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed; make dev installs it")
 
-from keytrack_ros.errors import DataError  # noqa: E402
+from keytrack_ros.errors import DataError, OptionError  # noqa: E402
+from keytrack_ros.training.export import export_matcher  # noqa: E402
 from keytrack_ros.training.matcher import MatcherTraining, Progress, learning_rate  # noqa: E402
 from keytrack_ros.training.options import TrainOptions  # noqa: E402
 from keytrack_ros.training.tracks import held_back_videos, load_tracks, training_videos  # noqa: E402
@@ -85,12 +86,91 @@ def test_the_learning_rate_warms_up_and_falls_to_zero():
     assert learning_rate(0, dataclasses.replace(options, warm_up=0.0)) == 1.0
 
 
+class TestBegin:
+    def test_with_an_exported_network_of_the_same_size(self, splits, tmp_path):
+        before, _ = trained(splits, tmp_path / "before", stop_at=3)
+        file = export_matcher(before.network, tmp_path / "before", prior=0.8)[0]
+        run = MatcherTraining(
+            *splits, tmp_path / "after", dataclasses.replace(TINY, begin=str(file), prior=0.8, dropout=0.2)
+        )
+        for name, weights in before.network.state_dict().items():
+            torch.testing.assert_close(run.network.state_dict()[name], weights, rtol=0, atol=1e-6)
+        run.run(lambda _: None, lambda: run.step == 2)
+        moved = {name: weights.clone() for name, weights in run.network.state_dict().items()}
+        resumed = MatcherTraining(*splits, tmp_path / "after", run.options, resume=True)
+        assert all(torch.equal(weights, moved[name]) for name, weights in resumed.network.state_dict().items())
+
+    def test_another_size_is_refused_with_the_differences_named(self, splits, tmp_path):
+        before, _ = trained(splits, tmp_path, stop_at=1)
+        file = export_matcher(before.network, tmp_path)[0]
+        options = dataclasses.replace(TINY, begin=str(file), layers=2, columns=12)
+        with pytest.raises(DataError, match=r"layers is 4 there and 2 here; grid is \(24, 18\) there and \(12, 18\)"):
+            MatcherTraining(*splits, tmp_path / "other", options)
+        with pytest.raises(DataError, match="kind is 'EntailmentNetwork' there and 'TrackNetwork' here"):
+            MatcherTraining(*splits, tmp_path / "other", dataclasses.replace(TRACKS, begin=str(file)))
+
+
+class TestTracksOfAllKinds:
+    """Of one file with odd people, for both tasks."""
+
+    @pytest.mark.parametrize("options", [TINY, TRACKS], ids=["pairs", "tracks"])
+    def test_people_of_one_keypoint_out_of_the_frame_and_at_one_place(self, tmp_path, options):
+        tracks = load_tracks(write_tracks(tmp_path / "data", frames=10, people=5))
+        person = tracks.person[:, None]
+        present = tracks.present & ((person != 1) | (np.arange(15) == 4))
+        keypoints = np.where(person[..., None] == 2, tracks.keypoints + 5000, tracks.keypoints)
+        rows = np.flatnonzero(tracks.person == 4)
+        keypoints[rows], present[rows] = keypoints[rows - 1], present[rows - 1]  # person 4 is where person 3 is
+        odd = dataclasses.replace(tracks, keypoints=keypoints.astype(np.float32), present=present)
+        splits = odd.select(training_videos(odd)), odd.select(held_back_videos(odd))
+        run, reports = trained(splits, tmp_path, dataclasses.replace(options, epochs=1))
+        assert np.isfinite([r.loss for r in reports]).all()
+        assert np.isfinite(run.log[-1].validation_loss)
+
+    @pytest.mark.parametrize("options", [TINY, TRACKS], ids=["pairs", "tracks"])
+    def test_videos_of_one_frame_among_others_do_no_harm(self, tmp_path, options):
+        tracks = load_tracks(write_tracks(tmp_path / "data", frames=10))
+        kept = (tracks.frame == 0) | (tracks.video % 2 == 0)
+        arrays = {f: getattr(tracks, f)[kept] for f in ("keypoints", "present", "hidden", "video", "frame", "person")}
+        some = dataclasses.replace(tracks, **arrays)
+        splits = some.select(training_videos(some)), some.select(held_back_videos(some))
+        run, _ = trained(splits, tmp_path, dataclasses.replace(options, epochs=1))
+        assert np.isfinite([run.log[-1].loss, run.log[-1].validation_loss]).all()
+
+    @pytest.mark.parametrize(
+        ("options", "text"), [(TINY, "hardly any pair"), (TRACKS, "nobody in the tracks is seen in two frames")]
+    )
+    def test_videos_of_one_frame_alone_give_a_plain_error(self, tmp_path, options, text):
+        tracks = load_tracks(write_tracks(tmp_path / "data", frames=1))
+        splits = tracks.select(training_videos(tracks)), tracks.select(held_back_videos(tracks))
+        with pytest.raises(DataError, match=text):
+            trained(splits, tmp_path, options)
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"width": 100, "heads": 3}, "heads: 3 heads cannot share a width of 100"),
+        ({"embeddings": "position,kind"}, "embeddings: 'kind' is none of position, type, segment, relative"),
+        ({"embeddings": ""}, "embeddings: '' is none of"),
+        ({"largest_stride": 0}, "largest_stride: 0 lies outside 1..64"),
+        ({"augmentation": "none"}, "augmentation: 'none' is none of views, detector"),
+    ],
+)
+def test_options_that_no_network_can_have_are_refused(values, text):
+    with pytest.raises(OptionError, match=text):
+        TrainOptions(**values)
+
+
 class TestCheckpoints:
     def test_of_other_options_are_refused_with_the_differences_named(self, splits, tmp_path):
         trained(splits, tmp_path, stop_at=1)
-        other = dataclasses.replace(TINY, learning_rate=0.5, segments="paper")
-        with pytest.raises(DataError, match=r"learning_rate is 0.001 there and 0.5 here; segments is 'distinct' there"):
+        other = dataclasses.replace(TINY, learning_rate=0.5, segments="paper", columns=48)
+        differences = r"learning_rate is 0.001 there and 0.5 here; segments is 'distinct' there .*columns is 24 there"
+        with pytest.raises(DataError, match=differences):
             MatcherTraining(*splits, tmp_path, other, resume=True)
+        with pytest.raises(DataError, match=r"input is 'pairs' there and 'tracks' here"):
+            MatcherTraining(*splits, tmp_path, TRACKS, resume=True)
 
     def test_of_other_data_are_refused(self, splits, tmp_path):
         trained(splits, tmp_path, stop_at=1)

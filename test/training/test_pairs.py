@@ -68,8 +68,69 @@ def test_every_pose_keeps_two_keypoints(tracks):
 def test_videos_of_single_frames_give_a_plain_error(tmp_path):
     np.savez(tmp_path / "bonn_train.npz", **walkers(["000001", "000002"], 1, 2, 0))
     sampler = PairSampler(load_tracks(tmp_path, ["bonn"]), 4, "distinct")
-    with pytest.raises(DataError, match="too short or too lonely"):
+    with pytest.raises(DataError, match="too short, too lonely, or have too few keypoints in the frame"):
         sampler.batch(8, np.random.default_rng(0))
+
+
+class TestPairsOfThePapersKind:
+    """Gaps of 1 … δ frames of the video as it is."""
+
+    def test_positives_are_as_far_apart_as_people_walk_in_so_many_frames(self, tracks):
+        # Cells of 1 px: toy people walk up to 2 px a frame in x and y.
+        clips = tracks.select([name for name in tracks.names if name.startswith("bonn")])
+        sampler = PairSampler(clips, 4, "distinct", (960, 540), largest_stride=1)
+        tokens, labels = (lambda b: (b.tokens, b.labels))(sampler.nearest_batch(400, np.random.default_rng(0)))
+        there = tokens.mask[:, 1] & (labels == 1)
+        row, column = np.divmod(tokens.positions[there], 960)
+        gap = tokens.segments[there, 29]
+        moved = np.maximum(np.abs(row[:, 1] - row[:, 16]), np.abs(column[:, 1] - column[:, 16]))
+        assert (moved <= 2 * gap + 1).all()
+        assert moved[gap == 4].max() > 4
+        assert set(gap) == {1, 2, 3, 4}
+
+    def test_negatives_are_the_nearest_or_any_of_the_nearest(self, tracks):
+        # Toy people stand in a row, 280 px from one to the next: 5 to 10 cells, by the size of the frame.
+        clips = tracks.select([name for name in tracks.names if name.startswith("somof")])
+        sampler = PairSampler(clips, 4, "distinct", largest_stride=1)
+        far = []
+        for among in (1, 5):
+            batch = sampler.nearest_batch(400, np.random.default_rng(0), among)
+            apart = distances(batch.tokens.positions, batch.tokens.mask)[batch.labels == 0]
+            far.append(float((apart > 12).mean()))
+        assert far[0] < 0.05
+        assert 0.2 < far[1] < 0.5  # one in two of those at either end of the row
+
+    def test_views_leave_poses_as_they_are(self, tracks):
+        sampler = PairSampler(tracks, 4, "distinct", (4096, 4096), largest_stride=1, augmentation="views")
+        tokens = sampler.batch(400, np.random.default_rng(0)).tokens
+        # A person keeps the shape: mirrored or not, the same relative cells in both frames, up to rounding.
+        same = sampler.batch(400, np.random.default_rng(0)).labels == 1
+        both = tokens.mask[:, :15] & tokens.mask[:, 15:]
+        whole = same & (tokens.mask[:, :15] == tokens.mask[:, 15:]).all(1)
+        first, second = (np.stack(np.divmod(r, 4096), -1) for r in (tokens.relative[:, :15], tokens.relative[:, 15:]))
+        assert whole.sum() > 50
+        off = np.abs(first - second).max(-1)[whole]
+        assert np.median(off[both[whole]]) <= 1
+
+
+def test_single_keypoints_and_people_out_of_the_frame_are_left_out(tmp_path):
+    arrays = walkers(["000001", "000002"], 12, 3, 0)
+    arrays["vis"][arrays["person"] == 0] = 2 * (np.arange(15) == 4)
+    arrays["kpts"][arrays["person"] == 1] += 5000
+    np.savez(tmp_path / "bonn_train.npz", **arrays)
+    sampler = PairSampler(load_tracks(tmp_path, ["bonn"]), 4, "distinct")
+    with pytest.raises(DataError, match="hardly any pair of poses"):  # nobody is left to be confused with
+        sampler.nearest_batch(64, np.random.default_rng(0))
+
+
+def test_two_hundred_people_in_a_frame(tmp_path):
+    arrays = walkers(["000001"], 6, 200, 0)
+    arrays["kpts"][..., 0] %= 960
+    np.savez(tmp_path / "bonn_train.npz", **arrays)
+    batch = PairSampler(load_tracks(tmp_path, ["bonn"]), 4, "distinct", largest_stride=1).batch(
+        64, np.random.default_rng(0)
+    )
+    assert batch.labels.sum() == 32
 
 
 def test_no_tracks_give_a_plain_error(tracks):

@@ -41,6 +41,17 @@ def test_rows_without_keypoints_and_repeated_footage_are_left_out(tmp_path):
     assert len(tracks) == 7
 
 
+def test_coordinates_that_are_not_finite_are_missing_keypoints(tmp_path):
+    arrays = walkers(["000001", "000002"], 3, 2, 0)
+    arrays["kpts"][0, 3] = np.nan, 5
+    arrays["kpts"][arrays["video"] == "000002"] = np.inf
+    np.savez(tmp_path / "somof_valid.npz", **arrays)
+    tracks = load_tracks(tmp_path, ["somof"])
+    assert tracks.names == ("somof/000001",)
+    assert not tracks.present[0, 3]
+    assert np.isfinite(tracks.keypoints).all()
+
+
 class TestSplit:
     def test_no_video_is_on_both_sides_and_none_is_lost(self, tmp_path):
         tracks = load_tracks(write_tracks(tmp_path))
@@ -86,6 +97,28 @@ class TestErrors:
         arrays[key] = arrays[key][:-1] if key == "frame" else arrays[key][:, :10]
         np.savez(tmp_path / "bonn_train.npz", **arrays)
         with pytest.raises(DataError, match=rf"bonn_train.npz: key '{key}' has shape .*; {wanted} is needed"):
+            load_tracks(tmp_path, ["bonn"])
+
+    def test_a_wrong_type_is_named(self, tmp_path):
+        arrays = walkers(["000001"], 3, 2, 0)
+        arrays["frame"] = arrays["frame"].astype(str)
+        np.savez(tmp_path / "bonn_train.npz", **arrays)
+        with pytest.raises(
+            DataError, match=r"bonn_train.npz: key 'frame' has values of type <U\d+; numbers are needed"
+        ):
+            load_tracks(tmp_path, ["bonn"])
+
+    def test_a_person_twice_in_a_frame_is_named(self, tmp_path):
+        arrays = {key: np.concatenate([a, a[-1:]]) for key, a in walkers(["000001"], 3, 2, 0).items()}
+        np.savez(tmp_path / "bonn_train.npz", **arrays)
+        with pytest.raises(DataError, match="video '000001' has person 1 twice in frame 2"):
+            load_tracks(tmp_path, ["bonn"])
+
+    def test_frames_before_the_first_are_named(self, tmp_path):
+        arrays = walkers(["000001"], 3, 2, 0)
+        arrays["frame"] -= 1
+        np.savez(tmp_path / "bonn_train.npz", **arrays)
+        with pytest.raises(DataError, match="video '000001' has a frame -1; frames are numbered from 0"):
             load_tracks(tmp_path, ["bonn"])
 
     def test_what_is_not_npz_is_named(self, tmp_path):
