@@ -94,6 +94,8 @@ class BatchedNetwork:
                 "GPU, take a smaller network, or set inference.device to cpu"
             ) from None
         self._limit = tried // 2
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()  # what is still computed needs its memory until then
         self._sizes.clear()
         self._pool = None
         if self.device.type == "cuda":

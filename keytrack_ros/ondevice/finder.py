@@ -30,7 +30,7 @@ from keytrack_ros.ondevice.frames import Upload
 from keytrack_ros.ondevice.lanes import Download, Lane, Watch
 from keytrack_ros.ondevice.networks import load_detector, load_pose
 from keytrack_ros.ondevice.toks import Candidates, carried_boxes, keep_best, not_detected
-from keytrack_ros.poses import ImageArray, Poses
+from keytrack_ros.poses import FloatArray, ImageArray, Poses
 from keytrack_ros.skeleton import COUNT
 from keytrack_ros.toks import ToksOptions
 
@@ -97,7 +97,7 @@ class _Launched:
     """A frame of every camera, under way.
 
     Attributes:
-        rows: what comes down, [P, 51 + 1]: see `_packed`.
+        rows: what comes down, see `_packed`.
         counts: people of each camera.
         watch: when which stage was done.
         used: tensors of one lane that the other one reads; they must live until it has done so.
@@ -210,21 +210,14 @@ class DeviceFinder:
             else:
                 keypoints, scores = frames[0].new_zeros(0, COUNT, 2), frames[0].new_zeros(0, COUNT)
             watch.mark("estimated")
-            packed = []
-            split = zip(torch.split(keypoints, counts), torch.split(scores, counts), strict=True)
-            for camera, (points, certainty) in enumerate(split):
-                sure, count = detected[camera][1], len(carried[camera])
-                candidates = Candidates(
-                    points,
-                    certainty,
-                    boxes[camera],
-                    torch.cat([sure, sure.new_full((count,), torch.nan)]),
-                    torch.arange(len(points), device=self._device) >= len(sure),
-                )
-                stay = keep_best(candidates, toks)
-                self._before[camera] = _Before(points, torch.where(stay[:, None], certainty, 0))
-                packed.append(_packed(candidates, stay))
-            rows = torch.cat(packed)
+            cameras = zip(
+                torch.split(keypoints, counts),
+                torch.split(scores, counts),
+                boxes,
+                [certainty for _, certainty in detected],
+                strict=True,
+            )
+            rows = torch.cat([self._chosen(camera, *about, toks) for camera, about in enumerate(cameras)])
             watch.mark("done")  # before the download, whose arrival is waited for
             download = Download(rows)
         return _Launched(download, counts, watch, [*frames, *(part for pair in detected for part in pair)])
@@ -238,6 +231,20 @@ class DeviceFinder:
         boxes, proposed = carried_boxes(before.keypoints, before.scores, size, toks)
         return boxes[proposed & not_detected(boxes, detected, toks)]
 
+    def _chosen(
+        self, camera: int, keypoints: Tensor, scores: Tensor, boxes: Tensor, box_scores: Tensor, toks: ToksOptions
+    ) -> Tensor:
+        """The rows of a camera's people as they come down; who stays is remembered for the next frame.
+
+        Detected boxes come first: `box_scores` [D] are theirs, the other boxes were carried over.
+        """
+        carried = torch.arange(len(boxes), device=self._device) >= len(box_scores)
+        unknown = box_scores.new_full((len(boxes) - len(box_scores),), torch.nan)
+        candidates = Candidates(keypoints, scores, boxes, torch.cat([box_scores, unknown]), carried)
+        stay = keep_best(candidates, toks)
+        self._before[camera] = _Before(keypoints, torch.where(stay[:, None], scores, 0))
+        return _packed(candidates, stay)
+
 
 def _packed(poses: Candidates, stay: Tensor) -> Tensor:
     """[P, 52] float32: keypoints 30, scores 15, box 4, box score, carried, whether the pose stays."""
@@ -245,7 +252,7 @@ def _packed(poses: Candidates, stay: Tensor) -> Tensor:
     return torch.cat([poses.keypoints.flatten(1), poses.scores, poses.boxes, flags], 1)
 
 
-def _unpacked(rows: np.ndarray) -> Poses:
+def _unpacked(rows: FloatArray) -> Poses:
     """The poses that stay."""
     rows = rows[rows[:, -1] > 0]
     points, scores, boxes = rows[:, : 2 * COUNT].reshape(-1, COUNT, 2), rows[:, 2 * COUNT : 3 * COUNT], rows[:, -7:-3]
