@@ -136,6 +136,7 @@ def explain(comparison: Comparison, tracked: Poses, threshold: float) -> FrameEx
     scores = np.where(np.isnan(found.scores), -np.inf, found.scores)
     row_of = {int(track_id): row for row, track_id in enumerate(tracked.track_ids)}
     taken = [row_of.get(track_id) for track_id in query.track_ids.tolist()]
+    asked = _pairs(comparison)
     newest = {int(track_id): k for k, track_id in reversed(list(enumerate(query.past.track_ids)))}
 
     def candidate(row: int, track: int) -> Candidate:
@@ -148,12 +149,8 @@ def explain(comparison: Comparison, tracked: Poses, threshold: float) -> FrameEx
             gap_frames=int(query.gaps[newest[track_id]]),
             gap_s=float(query.seconds[newest[track_id]]),
             score=score,
-            network=score if found.logits is None else float(1 / (1 + np.exp(-found.logits[row, track]))),
-            pairs=tuple(
-                (int(query.gaps[past]), float(pair_score))
-                for (current, past), pair_score in zip(comparison.pairs, comparison.pair_scores, strict=True)
-                if current == row and query.past.track_ids[past] == track_id
-            ),
+            network=score if found.logits is None else float(np.exp(-np.logaddexp(0, -found.logits[row, track]))),
+            pairs=tuple(asked.get((row, track_id), ())),
             predicted_oks=float(predicted[row, track]),
             last_oks=float(resting[row, track]),
             distance_px=float(apart[shared].mean()) if shared.any() else None,
@@ -184,6 +181,15 @@ def explain(comparison: Comparison, tracked: Poses, threshold: float) -> FrameEx
             )
         )
     return FrameExplanation(threshold, (float(found.shift[0]), float(found.shift[1])), tuple(poses), last, shown)
+
+
+def _pairs(comparison: Comparison) -> dict[tuple[int, int], list[tuple[int, float]]]:
+    """By row of a current pose and track id: how many frames ago each pose was, and its score."""
+    found: dict[tuple[int, int], list[tuple[int, float]]] = {}
+    for (row, past), score in zip(comparison.pairs.tolist(), comparison.pair_scores.tolist(), strict=True):
+        pair = int(comparison.query.gaps[past]), float(score)
+        found.setdefault((row, int(comparison.query.past.track_ids[past])), []).append(pair)
+    return found
 
 
 def _geometry(query: TrackQuery) -> tuple[Poses, Poses]:

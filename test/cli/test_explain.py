@@ -78,6 +78,10 @@ def test_tracks_are_the_same_and_every_pose_has_its_reason(
     assert pose["reason"].startswith(f"continues {missing}, seen 3 frames ago: score ")
     assert [pair["gap_frames"] for pair in own.get("pairs", [])] == ([3, 4] if configuration else [])
 
+    described = (REPOSITORY / "docs/evaluation.md").read_text(encoding="utf-8")
+    for key in {*content, *back, *pose, *pose["geometry"], *own}:
+        assert f"`{key}`" in described
+
     picture = cv2.imread(str(why.with_suffix(".png")))
     assert picture.shape[0] == 1000
     assert picture.shape[1] >= round(FRAME_SIZE[0] * 1000 / FRAME_SIZE[1]) + 500
