@@ -36,7 +36,8 @@ def attention(
         int | None, typer.Option(metavar="ID", help="Of the non-matching pair; by default the nearest other person.")
     ] = None,
     layers: Annotated[
-        list[int] | None, typer.Option("--layer", help="Layer, from 1; may be given several times. [default: the last]")
+        list[int] | None,
+        typer.Option("--layer", help="Layer, from 1; by default the last; may be given several times."),
     ] = None,
     model: Annotated[
         str, typer.Option(help="Network of pairs, by name or model file; its torch weights are needed.")
