@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import re
 import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 from torch import nn
 
 from keytrack_ros.errors import ModelError
@@ -143,6 +146,32 @@ def test_a_gpu_without_memory_leaves_the_work_to_the_next_backend(network, caplo
     assert session.runs_on.startswith("ONNX Runtime")
     assert said(caplog)[0] == "WARNING"
     assert "TensorRT: cudaMalloc: cudaErrorMemoryAllocation" in said(caplog)[1]
+
+
+def test_a_folder_of_engines_that_cannot_be_written_leaves_the_tracker_on_what_it_has(gpu_machine, network, caplog):
+    gpu_machine.parent.mkdir(parents=True)
+    gpu_machine.write_text("a file where the folder should be")  # for root nothing is read-only
+    session = open_session(network, InferenceOptions(precision="fp32", allow_engine_build=True, threads=1))
+    session._thread.join(30)  # type: ignore[attr-defined]
+    session.run(CROPS)
+    assert session.runs_on.startswith("ONNX Runtime")
+    assert re.search(r"toy_pose\.onnx stays on ONNX Runtime .*building\.lock: .*XDG_CACHE_HOME", caplog.text)
+    session.close()
+
+
+@pytest.mark.usefixtures("gpu_machine")
+def test_a_graph_that_tensorrt_cannot_read_stays_on_what_can(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "keytrack_ros")
+    nodes = [helper.make_node("Det", ["x"], ["y"])]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2, 2])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n"])
+    graph = helper.make_graph(nodes, "g", [x], [y])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "d.onnx")
+    session = open_session(tmp_path / "d.onnx", InferenceOptions(allow_engine_build=True, threads=1))
+    session._thread.join(30)  # type: ignore[attr-defined]
+    assert session.run({"x": np.eye(2, dtype=np.float32)[None]})["y"].tolist() == [1]
+    assert re.search(r"d\.onnx stays on ONNX Runtime .*TensorRT cannot read its graph: .*op: Det", caplog.text)
+    session.close()
 
 
 @pytest.mark.parametrize("missing", ["tensorrt", "cuda.bindings.runtime"])

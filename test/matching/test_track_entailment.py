@@ -5,6 +5,7 @@ import pytest
 
 from keytrack_ros.errors import ModelError
 from keytrack_ros.inference.cards import MatcherCard
+from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.inference.registry import PACKAGE_MODELS, find_model
 from keytrack_ros.matching.entailment import EntailmentMatcher
 from keytrack_ros.matching.matcher import TrackMatcher, TrackQuery
@@ -173,6 +174,13 @@ class TestErrors:
     def test_so_is_a_network_of_tracks_where_one_of_pairs_is_needed(self, shipped):
         with pytest.raises(ModelError, match=r"a matcher has positions, types, segments, mask and logits"):
             EntailmentMatcher(replace(shipped.card, input="pairs"))
+
+    def test_torch_weights_of_the_other_kind_leave_the_work_to_onnx_runtime(self, shipped, caplog):
+        pytest.importorskip("torch", reason="torch is not installed; make dev installs it")
+        card = replace(shipped.card, weights=f"{PAPER}.pt")
+        TrackEntailmentMatcher(card, InferenceOptions(device="cpu", backend="torch", threads=1)).close()
+        assert "pose_entailment.onnx runs on ONNX Runtime" in caplog.text
+        assert "weights of a network of pairs; pose_entailment is one of tracks" in caplog.text
 
 
 def test_equals_torch(shipped):
