@@ -94,7 +94,8 @@ def onnx_bytes(network: MatcherNetwork) -> bytes:
     with warnings.catch_warnings():
         # The TorchScript exporter is chosen on purpose: the graph of its successor cannot be quantised.
         warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # how many tokens ask is the same in every call
+        # How many tokens ask is the same in every call.
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         torch.onnx.export(
             network,
             _random_pairs(network, 2),
