@@ -78,7 +78,7 @@ def plain_card(card: MatcherCard, folder: Path) -> MatcherCard:
     inputs = example_inputs(card, 2)
     stream = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore")  # of the exporter, which is old and said to be so
         torch.onnx.export(
             network,
             tuple(torch.from_numpy(inputs[name]) for name in INPUTS),
