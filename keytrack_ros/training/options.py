@@ -80,6 +80,9 @@ class TrainOptions(Options):
         at_least=1,
         at_most=64,
     )
+    native_share: float = option(
+        0.0, "pairs: part of them that is taken at the video's own rate; the rest at any", at_least=0.0, at_most=1.0
+    )
     augmentation: str = option(
         "detector",
         "pairs: views = mirror images and other frames around the scene; detector = a moving camera and a detector's "

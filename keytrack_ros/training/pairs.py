@@ -55,6 +55,7 @@ class PairSampler:
         segments: variant of the segment tokens.
         grid: of the position tokens.
         largest_stride: every 1st, 2nd, 4th … frame is taken, up to this.
+        native_share: part of the pairs for which every frame is taken; the rest have any of these strides.
         augmentation: what is done to pairs to learn from, a key of `augment.AUGMENTATIONS`.
 
     Raises:
@@ -68,6 +69,7 @@ class PairSampler:
         segments: str,
         grid: tuple[int, int] = GRID,
         largest_stride: int = LARGEST_STRIDE,
+        native_share: float = 0.0,
         augmentation: str = "detector",
     ) -> None:
         if len(tracks) == 0:
@@ -75,6 +77,7 @@ class PairSampler:
         self.tracks = tracks
         self.memory_frames, self.segments, self.grid = memory_frames, segments, grid
         self._strides = [2**k for k in range(largest_stride.bit_length())]
+        self._native_share = native_share
         self._augmentation = augmentation
         self._heights = heights(tracks.keypoints, tracks.present)
         self._centres = _centres(tracks.keypoints, tracks.present)
@@ -124,7 +127,10 @@ class PairSampler:
         for _ in range(100):
             rows = self._rows(2 * count + 16, rng)
             gap = rng.integers(1, self.memory_frames + 1, len(rows))
-            steps = gap * rng.choice(self._strides, len(rows))
+            stride = rng.choice(self._strides, len(rows))
+            if self._native_share:
+                stride = np.where(rng.random(len(rows)) < self._native_share, 1, stride)
+            steps = gap * stride
             pairs, chosen = draw(rows, steps, rng)
             gap = gap[chosen]
             if not plain:

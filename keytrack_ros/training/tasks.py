@@ -51,6 +51,7 @@ def pair_sampler(tracks: Tracks, options: TrainOptions) -> PairSampler:
         options.segments,
         (options.columns, options.rows),
         options.largest_stride,
+        options.native_share,
         options.augmentation,
     )
 

@@ -76,17 +76,26 @@ class TestPairsOfThePapersKind:
     """Gaps of 1 … δ frames of the video as it is."""
 
     def test_positives_are_as_far_apart_as_people_walk_in_so_many_frames(self, tracks):
-        # Cells of 1 px: toy people walk up to 2 px a frame in x and y.
-        clips = tracks.select([name for name in tracks.names if name.startswith("bonn")])
-        sampler = PairSampler(clips, 4, "distinct", (960, 540), largest_stride=1)
-        tokens, labels = (lambda b: (b.tokens, b.labels))(sampler.nearest_batch(400, np.random.default_rng(0)))
-        there = tokens.mask[:, 1] & (labels == 1)
-        row, column = np.divmod(tokens.positions[there], 960)
-        gap = tokens.segments[there, 29]
-        moved = np.maximum(np.abs(row[:, 1] - row[:, 16]), np.abs(column[:, 1] - column[:, 16]))
+        gap, moved = self.walked(tracks, largest_stride=1)
         assert (moved <= 2 * gap + 1).all()
         assert moved[gap == 4].max() > 4
         assert set(gap) == {1, 2, 3, 4}
+
+    def test_the_native_share_of_pairs_is_of_that_kind(self, tracks):
+        slow = []
+        for share in (0.0, 0.6, 1.0):
+            gap, moved = self.walked(tracks, largest_stride=8, native_share=share)
+            slow.append(float((moved <= 2 * gap + 1).mean()))
+        assert slow[2] == 1 > slow[1] > slow[0] + 0.2
+
+    def walked(self, tracks, **options) -> tuple[np.ndarray, np.ndarray]:
+        """Gap of the pairs that are one person, and by how many pixels the neck has moved, up to 2 a frame."""
+        clips = tracks.select([name for name in tracks.names if name.startswith("bonn")])
+        batch = PairSampler(clips, 4, "distinct", (960, 540), **options).nearest_batch(800, np.random.default_rng(0))
+        there = batch.tokens.mask[:, 1] & (batch.labels == 1)
+        row, column = np.divmod(batch.tokens.positions[there], 960)
+        moved = np.maximum(np.abs(row[:, 1] - row[:, 16]), np.abs(column[:, 1] - column[:, 16]))
+        return batch.tokens.segments[there, 29], moved
 
     def test_negatives_are_the_nearest_or_any_of_the_nearest(self, tracks):
         # Toy people stand in a row, 280 px from one to the next: 5 to 10 cells, by the size of the frame.

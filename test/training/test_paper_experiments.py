@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -85,9 +86,30 @@ def test_past_frames_and_assignments_have_a_line_each(data, tmp_path, monkeypatc
     monkeypatch.setattr(paper, "MEMORIES", (1, 2))
     frames = run("past-frames", "--data", data, "--out", tmp_path, "--steps", 1, "--batch", 8, "--settings", "4")
     assert [line.split("|")[1].strip() for line in frames.stdout.splitlines()[2:]] == ["δ = 1", "δ = 2"]
+    known = run(
+        "past-frames", "--data", data, "--out", tmp_path / "b", "--model", "pose_entailment_paper", "--settings", 4
+    )
+    assert [line.split("|")[1].strip() for line in known.stdout.splitlines()[2:]] == ["δ = 1", "δ = 2"]
     found = run("assignment", "--data", data, "--settings", "4", "--threads", 1)
     assert [line.split("|")[1].strip() for line in found.stdout.splitlines()[2:]] == ["greedy", "hungarian"]
     assert "100.0" in found.stdout  # toy people stay far apart
+
+
+def test_accuracy_is_that_of_three_kinds_of_pairs(data):
+    found = run("accuracy", "--data", data, "--pairs", 64, "--threads", 1)
+    assert found.exit_code == 0, found.output
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in found.stdout.splitlines()[2:]]
+    assert [row[0] for row in rows] == ["nearest", "near", "asked by the tracker"]
+    assert [row[1:3] for row in rows[:2]] == [["64", "50.0"]] * 2
+    assert all(float(row[3]) > 90 and float(row[4]) > 99 for row in rows)  # toy people stay far apart
+
+
+def test_a_judgement_by_hand():
+    found = paper.judged(np.array([0.95, 0.85, 0.15, 0.65]), np.array([1, 1, 0, 0]))
+    assert found["right"] == 75
+    assert found["area under ROC"] == 100
+    assert found["calibration error"] == pytest.approx(100 * (0.05 + 0.15 + 0.15 + 0.65) / 4)
+    np.testing.assert_allclose(paper.balanced(np.array([0.9, 0.5]), 0.9), [0.5, 0.1])
 
 
 @pytest.mark.parametrize(
