@@ -93,7 +93,7 @@ def main() -> int:
             *("-p", f"source:={clip}", "-p", "pace_topic:=/tracker/poses"),
             *("-p", "wait_for_subscribers:=1"),
         )
-        begin, sizes = time.monotonic(), [0.0]
+        begin, sizes = time.monotonic(), list[float]()
         try:
             while video.poll() is None:
                 if tracker.poll() is not None:
@@ -103,7 +103,7 @@ def main() -> int:
                 sizes.append(resident_mib(tracker))
                 print(f"{time.monotonic() - begin:6.0f} s  tracker {sizes[-1]:7.1f} MiB", flush=True)
             grown = sizes[-1] - sizes[len(sizes) // 10]  # by then networks are loaded and memories full
-            print(f"{arguments.frames} frames: {sizes[-1]:.1f} MiB, {grown:+.1f} MiB in the last nine tenths of the time")
+            print(f"{arguments.frames} frames: {sizes[-1]:.1f} MiB, {grown:+.1f} MiB in the last nine tenths")
         finally:
             for process in (video, tracker):
                 process.send_signal(signal.SIGINT)
