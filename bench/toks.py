@@ -115,6 +115,11 @@ def variants(estimator: Counter) -> list[tuple[str, Step]]:
                 kept.append(int(row))
         return estimator.estimate(image, boxes[kept])
 
+    def alike_dropped(frame: Frame, _: Poses | None) -> Poses:
+        """What TOKS would keep of the detected people alone."""
+        poses = detected(frame, None).with_fields(carried=np.zeros(len(frame[2]), bool))
+        return poses[keep_best(poses, ToksOptions())]
+
     def toks(options: ToksOptions) -> Step:
         def step(frame: Frame, previous: Poses | None) -> Poses:
             image, _, boxes, _ = frame
@@ -131,13 +136,14 @@ def variants(estimator: Counter) -> list[tuple[str, Step]]:
     rows: list[tuple[str, Step]] = [
         ("true", true_boxes),
         ("detector", detected),
+        (f"detector, poses of OKS > {ToksOptions().oks_threshold} are one", alike_dropped),
         (f"detector + boxes of t−1, NMS {NMS_IOU}", propagated),
     ]
     rows += [
-        (f"detector + TOKS {threshold}", toks(ToksOptions(oks_threshold=threshold, skip_iou=1.0)))
+        (f"detector + TOKS {threshold}", toks(ToksOptions(oks_threshold=threshold, skip_iou=1.0, detected_first=False)))
         for threshold in (0.3, 0.35, 0.5)
     ]
-    return [*rows, ("detector + TOKS 0.35, skip_iou 0.6", toks(ToksOptions(oks_threshold=0.35, skip_iou=0.6)))]
+    return [*rows, ("detector + TOKS, default options", toks(ToksOptions()))]
 
 
 def annotated(clip: Path, detector: Detector, missed: float) -> list[Frame]:

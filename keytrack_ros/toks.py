@@ -1,7 +1,8 @@
 """Temporal OKS (TOKS, paper §3.3 and Algorithm 1): people that the detector missed are looked for where they were.
 
 The poses of t−1 propose boxes for t; both kinds of boxes go through the estimator; of poses that are one person by OKS
-the one whose keypoints are surer stays. Box scores play no part.
+a detected one stays rather than one carried over, or, as in Algorithm 1, the one whose keypoints are surer. Box scores
+play no part.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from keytrack_ros.boxes import box_iou
 from keytrack_ros.oks import oks
 from keytrack_ros.options import Options, option
 from keytrack_ros.poses import FloatArray, IntArray, Poses, keypoint_boxes
+
+DETECTED_RANK = 2.0
+"""Beside mean keypoint scores, which are 1 at most: lifts one pose above all others."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,9 @@ class ToksOptions(Options):
         "1 = all are, as in the paper",
         at_least=0.0,
         at_most=1.0,
+    )
+    detected_first: bool = option(
+        True, "of poses that are one person a detected one stays; false = the surer one, as in the paper"
     )
     keypoint_threshold: float = option(
         0.1, "keypoints of t−1 with a lower score do not count for its box", at_least=0.0, at_most=1.0
@@ -75,14 +82,17 @@ def not_detected(carried: FloatArray, detected: FloatArray, options: ToksOptions
 def keep_best(poses: Poses, options: ToksOptions) -> IntArray:
     """Rows of the poses that stay, in order of row: non-maximum suppression by OKS, surest keypoints first.
 
+    With `detected_first` all detected poses come before all that are carried over.
+
     Args:
         poses: detected and carried-over poses of one frame together.
     """
     scores = poses.mean_scores
     candidates = np.flatnonzero(~poses.carried | (scores >= options.minimum_score))
+    ranks = scores + DETECTED_RANK * (options.detected_first & ~poses.carried)
     likeness = oks(poses, poses)
     kept: list[int] = []
-    for row in candidates[np.argsort(-scores[candidates], kind="stable")]:
+    for row in candidates[np.argsort(-ranks[candidates], kind="stable")]:
         if not kept or likeness[row, kept].max() <= options.oks_threshold:
             kept.append(int(row))
     return np.array(sorted(kept), np.int64)

@@ -46,12 +46,19 @@ def test_boxes_that_a_detected_one_covers_are_not_estimated_again():
     assert not_detected(carried[:0], detected, ToksOptions()).shape == (0, 4)
 
 
-def test_of_two_poses_of_one_person_the_surer_stays_whatever_its_box():
+def test_of_two_poses_of_one_person_the_detected_one_stays_or_as_in_the_paper_the_surer_one():
     weak_but_detected = people((100, 200), score=0.5)
     sure_and_carried = people((102, 200), score=0.8, carried=[True], box_scores=[np.nan])
-    both = Poses.concatenate([weak_but_detected, sure_and_carried])
-    assert keep_best(both, ToksOptions()).tolist() == [1]
-    assert keep_best(both[[1, 0]], ToksOptions()).tolist() == [0]
+    both, paper = Poses.concatenate([weak_but_detected, sure_and_carried]), ToksOptions(detected_first=False)
+    assert keep_best(both, ToksOptions()).tolist() == [0]
+    assert keep_best(both[[1, 0]], ToksOptions()).tolist() == [1]
+    assert keep_best(both, paper).tolist() == [1]
+    assert keep_best(both[[1, 0]], paper).tolist() == [0]
+
+
+def test_of_two_detected_poses_of_one_person_the_surer_stays():
+    poses = Poses.concatenate([people((100, 200), score=0.5), people((102, 200), score=0.8)])
+    assert keep_best(poses, ToksOptions()).tolist() == [1]
 
 
 def test_a_carried_pose_of_a_person_whom_the_detector_missed_stays():

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from keytrack_ros.ondevice.boxes import box_iou, suppress
 from keytrack_ros.skeleton import SIGMAS
-from keytrack_ros.toks import ToksOptions
+from keytrack_ros.toks import DETECTED_RANK, ToksOptions
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,9 @@ def keep_best(poses: Candidates, options: ToksOptions) -> Tensor:
     count = present.sum(1)
     mean = torch.where(count > 0, poses.scores.sum(1) / count.clamp(min=1), 0)
     candidate = ~poses.carried | (mean >= options.minimum_score)
+    rank = mean + DETECTED_RANK * ~poses.carried if options.detected_first else mean
     # Who is no candidate comes last, behind all whom it might suppress, and is then left out.
-    order, stay = suppress(_oks(poses) > options.oks_threshold, torch.where(candidate, mean, -1), wait=False)
+    order, stay = suppress(_oks(poses) > options.oks_threshold, torch.where(candidate, rank, -1), wait=False)
     return torch.empty_like(stay).index_copy_(0, order, stay) & candidate
 
 
