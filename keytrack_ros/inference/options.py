@@ -31,7 +31,7 @@ class InferenceOptions(Options):
     backend: str = option(
         "auto",
         "what runs networks; where it cannot, the next one takes over with a warning; auto = tensorrt, onnxruntime, "
-        "torch, in this order",
+        "torch, in this order; torch runs detection, poses and TOKS as one piece",
         choices=BACKENDS,
         live=False,
     )
