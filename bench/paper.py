@@ -167,7 +167,7 @@ class Experiment:
                 training,
                 options.steps,
                 options.steps_per_epoch,
-                lambda seen: f"{name}  loss {seen.loss:.3f}  {seen.examples_per_second:.0f} pairs/s",
+                lambda seen: f"{name}  loss {seen.means['loss']:.3f}  {seen.examples_per_second:.0f} pairs/s",
                 lambda: None,
             )
         assert isinstance(training.network, EntailmentNetwork)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -20,17 +19,6 @@ class Epoch:
     accuracy: float
     validation_loss: float
     validation_accuracy: float
-
-
-def write_log(file: Path, log: Sequence[Epoch]) -> None:
-    """Replaces `file` by a CSV with a header and a line for each epoch."""
-    part = file.with_name(file.name + ".part")
-    with part.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, [field.name for field in fields(Epoch)])
-        writer.writeheader()
-        for epoch in log:
-            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(epoch).items()})
-    part.replace(file)
 
 
 def draw_curves(file: Path, log: Sequence[Epoch]) -> None:

@@ -16,7 +16,8 @@ def train_matcher(data: Path, out: Path, resume: bool, options: TrainOptions) ->
     require_packages()
     from keytrack_ros.training.curves import draw_curves
     from keytrack_ros.training.export import export_matcher
-    from keytrack_ros.training.matcher import MatcherTraining, Progress
+    from keytrack_ros.training.matcher import MatcherTraining
+    from keytrack_ros.training.run import Progress
     from keytrack_ros.training.tracks import held_back_videos, load_tracks, training_videos, validation_videos
 
     tracks = load_tracks(data)
@@ -33,9 +34,10 @@ def train_matcher(data: Path, out: Path, resume: bool, options: TrainOptions) ->
     example = "scenes" if options.input == "tracks" else "pairs"
 
     def text(seen: Progress) -> str:
+        held_back = training.log[-1].validation_accuracy if training.log else None
         return (
-            f"epoch {seen.epoch}  loss {seen.loss:.4f}  accuracy {seen.accuracy:.2%}  "
-            f"held back {percent(seen.validation_accuracy)}  {seen.examples_per_second:.0f} {example}/s"
+            f"epoch {seen.epoch}  loss {seen.means['loss']:.4f}  accuracy {seen.means['accuracy']:.2%}  "
+            f"held back {percent(held_back)}  {seen.examples_per_second:.0f} {example}/s"
         )
 
     def draw() -> None:

@@ -9,7 +9,7 @@ from keytrack_ros.matching.tokens import EMBEDDINGS, SEGMENT_VARIANTS
 from keytrack_ros.options import Options, Value, option
 
 FIT_FOR_ANY_RUN = ("threads", "device", "checkpoint_minutes", "prior")
-"""Options that a resumed run may change: they say how fast and where, or what is done after the last step."""
+"""Options that a resumed run of a matcher may change: how fast and where, or what is done after the last step."""
 
 
 RECIPES: dict[str, dict[str, Value]] = {
