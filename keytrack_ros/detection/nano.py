@@ -96,6 +96,7 @@ class PartialStage(nn.Module):
     def __init__(self, width: int, depth: int) -> None:
         super().__init__()
         half = width // 2
+        self.halves = [width - half, half]
         self.split = ConvUnit(width, width, 1)
         self.units = nn.ModuleList(
             nn.Sequential(ConvUnit(half, half, 3), ConvUnit(half, half, 3)) for _ in range(depth)
@@ -104,7 +105,7 @@ class PartialStage(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         features = self.split(features)
-        half = features[:, features.shape[1] // 2 :]
+        _, half = features.split(self.halves, 1)
         for unit in self.units:
             half = half + unit(half)
         return self.join(torch.cat([features, half], 1))  # type: ignore[no-any-return]

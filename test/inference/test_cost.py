@@ -64,6 +64,11 @@ def test_the_shipped_matcher_has_the_parameters_of_its_paper_with_five_segments(
     assert network_cost(PACKAGE_MODELS / "pose_entailment_paper.onnx").parameters == 473_218 - 128
 
 
+def test_the_shipped_image_networks_are_counted() -> None:
+    assert network_cost(PACKAGE_MODELS / "person_detector.onnx").multiply_adds == 808_114_736
+    assert network_cost(PACKAGE_MODELS / "hrnet_w16.onnx").multiply_adds == pytest.approx(459.3e6, rel=1e-4)
+
+
 @pytest.mark.parametrize("content", [b"", b"not a network"])
 def test_what_is_no_network_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "net.onnx").write_bytes(content)
