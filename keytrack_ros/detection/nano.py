@@ -105,7 +105,7 @@ class PartialStage(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         features = self.split(features)
-        _, half = features.split(self.halves, 1)
+        _, half = torch.split(features, self.halves, 1)
         for unit in self.units:
             half = half + unit(half)
         return self.join(torch.cat([features, half], 1))  # type: ignore[no-any-return]
