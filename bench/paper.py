@@ -45,6 +45,7 @@ from keytrack_ros.matching.network import EntailmentNetwork
 from keytrack_ros.options import Value
 from keytrack_ros.poses import FloatArray, IntArray, Poses
 from keytrack_ros.tracker import TrackerOptions, candidate_pairs
+from keytrack_ros.training.checkpoint import differing
 from keytrack_ros.training.export import export_matcher
 from keytrack_ros.training.matcher import MatcherTraining
 from keytrack_ros.training.options import FIT_FOR_ANY_RUN, RECIPES, TrainOptions
@@ -205,11 +206,7 @@ def kept(file: Path, asked: Mapping[str, object], measure: Callable[[], Figures]
         before, figures = dict(content["asked"]), {str(k): float(v) for k, v in content["figures"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{file}: not the figures of an experiment ({error}); remove it") from None
-    differences = [
-        f"{key} is {before.get(key)!r} there and {asked.get(key)!r} here"
-        for key in {**before, **asked}
-        if before.get(key) != asked.get(key)
-    ]
+    differences = differing(before, asked)
     if differences:
         raise DataError(f"{file}: belongs to another run: {'; '.join(differences)}; use another run folder")
     return figures

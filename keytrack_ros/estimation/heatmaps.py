@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -88,17 +89,7 @@ def dark_offsets(maps: FloatArray, x: IntArray, y: IntArray, kernel: int) -> Flo
     inside = np.flatnonzero((x >= _REACH) & (x < width - _REACH) & (y >= _REACH) & (y < height - _REACH))
     smooth = _smoothed_around(maps, inside, x[inside], y[inside], kernel)
     logarithm = np.log(np.maximum(smooth, 1e-10))  # [I, 5, 5]; the maximum stands in the middle
-    c = _REACH
-    dx = (logarithm[:, c, c + 1] - logarithm[:, c, c - 1]) / 2
-    dy = (logarithm[:, c + 1, c] - logarithm[:, c - 1, c]) / 2
-    dxx = (logarithm[:, c, c + 2] - 2 * logarithm[:, c, c] + logarithm[:, c, c - 2]) / 4
-    dyy = (logarithm[:, c + 2, c] - 2 * logarithm[:, c, c] + logarithm[:, c - 2, c]) / 4
-    dxy = (
-        logarithm[:, c + 1, c + 1]
-        - logarithm[:, c - 1, c + 1]
-        - logarithm[:, c + 1, c - 1]
-        + logarithm[:, c - 1, c - 1]
-    ) / 4
+    dx, dy, dxx, dyy, dxy = derivatives(logarithm)
     determinant = dxx * dyy - dxy**2
     hill = (dxx < 0) & (determinant > 0)
     divisor = np.where(hill, determinant, 1)
@@ -106,6 +97,20 @@ def dark_offsets(maps: FloatArray, x: IntArray, y: IntArray, kernel: int) -> Flo
     near = hill & (np.abs(step) <= _REACH).all(1)
     offsets[inside[near]] = step[near]
     return offsets
+
+
+def derivatives(values: Any) -> tuple[Any, Any, Any, Any, Any]:
+    """First and second derivatives dx, dy, dxx, dyy, dxy [M] in the middle of [M, 5, 5] values, NumPy's or torch's.
+
+    Differences over two pixels, as published.
+    """
+    c = _REACH
+    dx = (values[:, c, c + 1] - values[:, c, c - 1]) / 2
+    dy = (values[:, c + 1, c] - values[:, c - 1, c]) / 2
+    dxx = (values[:, c, c + 2] - 2 * values[:, c, c] + values[:, c, c - 2]) / 4
+    dyy = (values[:, c + 2, c] - 2 * values[:, c, c] + values[:, c - 2, c]) / 4
+    dxy = (values[:, c + 1, c + 1] - values[:, c - 1, c + 1] - values[:, c + 1, c - 1] + values[:, c - 1, c - 1]) / 4
+    return dx, dy, dxx, dyy, dxy
 
 
 def _smoothed_around(maps: FloatArray, rows: IntArray, x: IntArray, y: IntArray, kernel: int) -> FloatArray:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from keytrack_ros.estimation.heatmaps import derivatives
+
 _REACH = 2
 """Heatmap pixels on each side of the maximum that DARK's derivatives read."""
 
@@ -80,17 +82,7 @@ def _dark_offsets(maps: Tensor, x: Tensor, y: Tensor, band: Tensor) -> Tensor:
     height, width = maps.shape[1:]
     inside = (x >= _REACH) & (x < width - _REACH) & (y >= _REACH) & (y < height - _REACH)
     logarithm = _smoothed_around(maps, x, y, band).clamp(min=1e-10).log()  # [M, 5, 5]; the maximum in the middle
-    c = _REACH
-    dx = (logarithm[:, c, c + 1] - logarithm[:, c, c - 1]) / 2
-    dy = (logarithm[:, c + 1, c] - logarithm[:, c - 1, c]) / 2
-    dxx = (logarithm[:, c, c + 2] - 2 * logarithm[:, c, c] + logarithm[:, c, c - 2]) / 4
-    dyy = (logarithm[:, c + 2, c] - 2 * logarithm[:, c, c] + logarithm[:, c - 2, c]) / 4
-    dxy = (
-        logarithm[:, c + 1, c + 1]
-        - logarithm[:, c - 1, c + 1]
-        - logarithm[:, c + 1, c - 1]
-        + logarithm[:, c - 1, c - 1]
-    ) / 4
+    dx, dy, dxx, dyy, dxy = derivatives(logarithm)
     determinant = dxx * dyy - dxy**2
     hill = inside & (dxx < 0) & (determinant > 0)
     divisor = torch.where(hill, determinant, 1)

@@ -30,15 +30,19 @@ def load_checkpoint(file: Path, configuration: Mapping[str, Any]) -> dict[str, A
     differences are named.
     """
     content = read_checkpoint(file)
-    saved = content["configuration"]
-    differences = [
-        f"{key} is {saved.get(key)!r} there and {configuration.get(key)!r} here"
-        for key in {**saved, **configuration}
-        if saved.get(key) != configuration.get(key)
-    ]
+    differences = differing(content["configuration"], configuration)
     if differences:
         raise DataError(f"{file}: belongs to another run: {'; '.join(differences)}; use another run folder")
     return content
+
+
+def differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """In what two configurations differ, for people: `key is 1 there and 2 here`."""
+    return [
+        f"{key} is {there.get(key)!r} there and {here.get(key)!r} here"
+        for key in {**there, **here}
+        if there.get(key) != here.get(key)
+    ]
 
 
 def read_checkpoint(file: Path) -> dict[str, Any]:

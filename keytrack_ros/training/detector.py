@@ -71,7 +71,7 @@ class DetectorTraining(TrainingRun[DetectorEpoch]):
         self._validation = [validation[i] for i in chosen.round().astype(int)]
         torch.manual_seed(options.seed)
         self.network = NanoDetector().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if options.start:
+        if options.start and not resume:
             self.network.load_state_dict(averaged_weights(Path(options.start), self.network))
         self.averaged = copy.deepcopy(self.network).eval()
         self._optimiser = torch.optim.AdamW(parameter_groups(self.network, options.weight_decay), fused=True)

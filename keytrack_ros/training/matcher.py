@@ -14,6 +14,7 @@ from keytrack_ros.errors import DataError
 from keytrack_ros.matching.network import EntailmentNetwork
 from keytrack_ros.matching.track_network import MatcherNetwork
 from keytrack_ros.matching.weights import load_weights
+from keytrack_ros.training.checkpoint import differing
 from keytrack_ros.training.curves import Epoch
 from keytrack_ros.training.export import move_prior
 from keytrack_ros.training.options import FIT_FOR_ANY_RUN, TrainOptions
@@ -51,8 +52,8 @@ class MatcherTraining(TrainingRun[Epoch]):
         self._task = make_task(training, validation, options, self.device)
         torch.manual_seed(options.seed)
         self.network = self._task.network()
-        if options.begin and not resume:
-            begin_with(self.network, Path(options.begin), options.prior)
+        if options.start and not resume:
+            begin_with(self.network, Path(options.start), options.prior)
         self.network.to(self.device)
         self._optimiser = torch.optim.AdamW(parameter_groups(self.network, options.weight_decay), fused=True)
         if resume:
@@ -99,11 +100,7 @@ def begin_with(network: MatcherNetwork, file: Path, prior: float) -> None:
     """
     given = load_weights(file)
     here, there = ({**asdict(n.options), "dropout": 0, "kind": type(n).__name__} for n in (network, given))
-    differences = [
-        f"{key} is {there.get(key)!r} there and {here.get(key)!r} here"
-        for key in {**there, **here}
-        if there.get(key) != here.get(key)
-    ]
+    differences = differing(there, here)
     if differences:
         raise DataError(f"{file}: a run with these options cannot begin with it: {'; '.join(differences)}")
     network.load_state_dict(given.state_dict())

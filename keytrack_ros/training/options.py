@@ -92,11 +92,11 @@ class TrainOptions(Options):
     prior: float = option(
         0.9,
         "pairs: how often the pair that a tracker is left with is one person; half of the training pairs are. The "
-        "exported network is moved to it, and that of --begin moved back",
+        "exported network is moved to it, and that of --start moved back",
         at_least=0.5,
         at_most=0.99,
     )
-    begin: str = option("", "NAME.pt of an exported network whose weights this one begins with; empty = random weights")
+    start: str = option("", "NAME.pt of an exported network whose weights this one begins with; empty = random weights")
     choose: bool = option(
         False, "keep the validation videos from training too, and validate on them: for choosing between options"
     )

@@ -73,7 +73,7 @@ class PoseTraining(TrainingRun[PoseEpoch]):
         layout = torch.channels_last
         self.network = build_hrnet(options.variant, skeleton.COUNT).to(self.device, memory_format=layout)  # type: ignore[call-overload]
         self.averaged = build_hrnet(options.variant, skeleton.COUNT).to(self.device, memory_format=layout)  # type: ignore[call-overload]
-        if options.start:
+        if options.start and not resume:
             self.network.load_state_dict(averaged_weights(Path(options.start), self.network))
         self.averaged.load_state_dict(self.network.state_dict())
         self.averaged.eval()

@@ -92,7 +92,7 @@ class TestBegin:
         before, _ = trained(splits, tmp_path / "before", stop_at=3)
         file = export_matcher(before.network, tmp_path / "before", prior=0.8)[0]
         run = MatcherTraining(
-            *splits, tmp_path / "after", dataclasses.replace(TINY, begin=str(file), prior=0.8, dropout=0.2)
+            *splits, tmp_path / "after", dataclasses.replace(TINY, start=str(file), prior=0.8, dropout=0.2)
         )
         for name, weights in before.network.state_dict().items():
             torch.testing.assert_close(run.network.state_dict()[name], weights, rtol=0, atol=1e-6)
@@ -104,11 +104,11 @@ class TestBegin:
     def test_another_size_is_refused_with_the_differences_named(self, splits, tmp_path):
         before, _ = trained(splits, tmp_path, stop_at=1)
         file = export_matcher(before.network, tmp_path)[0]
-        options = dataclasses.replace(TINY, begin=str(file), layers=2, columns=12)
+        options = dataclasses.replace(TINY, start=str(file), layers=2, columns=12)
         with pytest.raises(DataError, match=r"layers is 4 there and 2 here; grid is \(24, 18\) there and \(12, 18\)"):
             MatcherTraining(*splits, tmp_path / "other", options)
         with pytest.raises(DataError, match="kind is 'EntailmentNetwork' there and 'TrackNetwork' here"):
-            MatcherTraining(*splits, tmp_path / "other", dataclasses.replace(TRACKS, begin=str(file)))
+            MatcherTraining(*splits, tmp_path / "other", dataclasses.replace(TRACKS, start=str(file)))
 
 
 class TestTracksOfAllKinds:
