@@ -71,6 +71,9 @@ def test_a_run_may_begin_with_the_weights_of_another(images: list[LabelledImage]
     second = training(images, tmp_path / "second", start=str(first.checkpoint), seed=9)
     for a, b in zip(second.network.parameters(), first.averaged.parameters(), strict=True):
         assert torch.equal(a, b)
+    second.save()
+    first.checkpoint.unlink()  # a resumed run does not need it again
+    assert training(images, tmp_path / "second", resume=True, start=str(first.checkpoint), seed=9).step == 0
     torch.save({"format": 1, "configuration": {}}, tmp_path / "other.pt")
     with pytest.raises(DataError, match="holds no averaged weights of such a network"):
         training(images, tmp_path / "third", start=str(tmp_path / "other.pt"))

@@ -71,6 +71,9 @@ def test_a_run_may_begin_with_the_weights_of_another(data, tmp_path):
     second = PoseTraining(*data, tmp_path / "second", options)
     for a, b in zip(second.network.parameters(), first.averaged.parameters(), strict=True):
         assert torch.equal(a, b)
+    second.save()
+    first.checkpoint.unlink()  # a resumed run does not need it again
+    assert PoseTraining(*data, tmp_path / "second", options, resume=True).step == 0
 
 
 def test_a_start_that_is_no_such_run_is_refused(data, tmp_path):
