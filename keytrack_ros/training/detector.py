@@ -1,4 +1,4 @@
-"""Trains the person detector: collages, SimOTA, AdamW with warm-up and a cosine, an average of the weights."""
+"""Trains the person detector: collages, SimOTA, Muon with warm-up and a cosine, an average of the weights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from keytrack_ros.training.detector_samples import FILL, INPUT_MEAN, INPUT_STD, 
 from keytrack_ros.training.detector_scores import matched
 from keytrack_ros.training.detector_teacher import DenseTeacher
 from keytrack_ros.training.run import Part, TrainingRun
-from keytrack_ros.training.setup import average_into, averaged_weights, cosine_rate, parameter_groups
+from keytrack_ros.training.setup import average_into, averaged_weights, cosine_rate, open_optimiser
 
 LARGEST_GRADIENT = 10.0
 NMS_IOU = 0.6
@@ -74,7 +74,7 @@ class DetectorTraining(TrainingRun[DetectorEpoch]):
         if options.start and not resume:
             self.network.load_state_dict(averaged_weights(Path(options.start), self.network))
         self.averaged = copy.deepcopy(self.network).eval()
-        self._optimiser = torch.optim.AdamW(parameter_groups(self.network, options.weight_decay), fused=True)
+        self._optimiser = open_optimiser(options.optimiser, self.network, options.weight_decay)
         if resume:
             self.restore()
 

@@ -1,4 +1,4 @@
-"""Trains an HRNet on people: squared error of heatmaps, AdamW, warm-up, cosine; small crops first, full ones last."""
+"""Trains an HRNet on people: squared error of heatmaps, Muon, warm-up, cosine; small crops first, full ones last."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from keytrack_ros.training.pose_data import COCO, FRAMES, LSPET, People
 from keytrack_ros.training.pose_log import PoseEpoch
 from keytrack_ros.training.pose_options import PoseTrainOptions
 from keytrack_ros.training.run import Part, Progress, TrainingRun
-from keytrack_ros.training.setup import average_into, averaged_weights, cosine_rate, parameter_groups
+from keytrack_ros.training.setup import average_into, averaged_weights, cosine_rate, open_optimiser
 
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
@@ -77,7 +77,7 @@ class PoseTraining(TrainingRun[PoseEpoch]):
             self.network.load_state_dict(averaged_weights(Path(options.start), self.network))
         self.averaged.load_state_dict(self.network.state_dict())
         self.averaged.eval()
-        self._optimiser = torch.optim.AdamW(parameter_groups(self.network, options.weight_decay), fused=True)
+        self._optimiser = open_optimiser(options.optimiser, self.network, options.weight_decay)
         self._coming: Future[PoseBatch] | None = None
         if resume:
             self.restore()

@@ -1,4 +1,4 @@
-"""Device, learning rate, decay and average of weights: what trainings have in common."""
+"""Device, optimiser, learning rate and average of weights: what trainings have in common."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from keytrack_ros.errors import DataError, OptionError
 from keytrack_ros.training.checkpoint import read_checkpoint
+from keytrack_ros.training.muon import Muon
 
 
 def training_device(name: str) -> torch.device:
@@ -29,6 +30,12 @@ def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, 
     matrices = [p for p in network.parameters() if p.ndim > 1]
     vectors = [p for p in network.parameters() if p.ndim <= 1]
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+
+
+def open_optimiser(name: str, network: nn.Module, weight_decay: float) -> torch.optim.Optimizer:
+    """`adamw` or `muon` over all parameters of a network."""
+    groups = parameter_groups(network, weight_decay)
+    return Muon(groups) if name == "muon" else torch.optim.AdamW(groups, fused=True)
 
 
 class RateOptions(Protocol):
