@@ -20,7 +20,9 @@ class DetectorTrainOptions(Options):
     batch_size: int = option(16, "images in a batch", at_least=1, at_most=4096)
     first_size: int = option(256, "side of the training images in the first half, pixels", at_least=64, at_most=2048)
     input_size: int = option(416, "side of the training images at the end, pixels", at_least=64, at_most=2048)
-    optimiser: str = option("muon", "muon learns more from each example", choices=("adamw", "muon"))
+    optimiser: str = option(
+        "muon", "what moves the weights; muon learns more from each example", choices=("adamw", "muon")
+    )
     learning_rate: float = option(1.5e-3, "highest learning rate", at_least=1e-7, at_most=1.0)
     warm_up: float = option(0.03, "part of all steps in which the learning rate rises", at_least=0.0, at_most=0.9)
     weight_decay: float = option(0.03, "on convolutions only", at_least=0.0, at_most=1.0)

@@ -23,7 +23,9 @@ class PoseTrainOptions(Options):
     epochs: int = option(25, "epochs in all; each ends with a validation and a checkpoint", at_least=1, at_most=10_000)
     samples_per_epoch: int = option(16_384, "people in an epoch", at_least=1, at_most=10_000_000)
     batch_size: int = option(64, "people in a batch", at_least=2, at_most=65_536)
-    optimiser: str = option("muon", "muon learns more from each example", choices=("adamw", "muon"))
+    optimiser: str = option(
+        "muon", "what moves the weights; muon learns more from each example", choices=("adamw", "muon")
+    )
     learning_rate: float = option(2e-3, "highest learning rate", at_least=1e-7, at_most=1.0)
     warm_up: float = option(0.02, "part of all steps in which the learning rate rises", at_least=0.0, at_most=0.9)
     weight_decay: float = option(0.01, "on convolutions only", at_least=0.0, at_most=1.0)

@@ -63,6 +63,8 @@ def test_a_checkpoint_of_other_options_is_refused(images: list[LabelledImage], t
     training(images, tmp_path).save()
     with pytest.raises(DataError, match="belongs to another run: seed is 1 there and 2 here"):
         training(images, tmp_path, resume=True, seed=2)
+    with pytest.raises(DataError, match="optimiser is 'muon' there and 'adamw' here"):
+        training(images, tmp_path, resume=True, optimiser="adamw")
 
 
 def test_a_run_may_begin_with_the_weights_of_another(images: list[LabelledImage], tmp_path: Path) -> None:

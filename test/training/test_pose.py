@@ -61,8 +61,12 @@ def test_it_learns(data, tmp_path):
 
 def test_another_runs_checkpoint_is_refused_and_the_difference_named(data, tmp_path):
     trained(data, tmp_path, stop_at=1)
-    with pytest.raises(DataError, match=r"learning_rate is 0\.002 there and 0\.001 here"):
-        PoseTraining(*data, tmp_path, dataclasses.replace(TINY, learning_rate=1e-3), resume=True)
+    for changed, says in (
+        ({"learning_rate": 1e-3}, r"learning_rate is 0\.002 there and 0\.001 here"),
+        ({"optimiser": "adamw"}, "optimiser is 'muon' there and 'adamw' here"),
+    ):
+        with pytest.raises(DataError, match=says):
+            PoseTraining(*data, tmp_path, dataclasses.replace(TINY, **changed), resume=True)
 
 
 def test_a_run_may_begin_with_the_weights_of_another(data, tmp_path):
