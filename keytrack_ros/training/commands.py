@@ -62,8 +62,11 @@ def _errors_shown() -> Iterator[None]:
 def _with_options(function: Any, options_class: type[Options], data: str) -> Any:
     """`function` with a command-line option for every field of `options_class` in place of its `**values`.
 
-    `data` says what the folder named by --data holds.
+    `data` says what the folder named by --data holds. Lines of a paragraph of the help are joined, to be broken as wide
+    as the terminal is.
     """
+    paragraphs = inspect.cleandoc(function.__doc__).split("\n\n")
+    function.__doc__ = "\n\n".join(paragraph.replace("\n", " ") for paragraph in paragraphs)
     hints = get_type_hints(options_class)
     parameters = [
         _parameter("data", Path, ..., data),
