@@ -23,7 +23,7 @@ from keytrack_ros.evaluation.files import find_sequences, read_sequence, sequenc
 from keytrack_ros.evaluation.gallery import LARGEST, Picture, gallery
 from keytrack_ros.evaluation.processes import as_done
 from keytrack_ros.evaluation.protocol import CONFIDENCES, Protocol
-from keytrack_ros.evaluation.recording import on_recording, places_by_number
+from keytrack_ros.evaluation.recording import on_recording
 from keytrack_ros.evaluation.report import write_report
 from keytrack_ros.evaluation.report_plots import require_matplotlib
 from keytrack_ros.evaluation.scores import Scores
@@ -165,7 +165,7 @@ def _replay(job: _Job, *, progress: bool = False) -> _Outcome:
 def _scored(job: _Job, truth: Path) -> dict[str, Any]:
     """`parts` and `pictures` of an outcome."""
     prediction = read_sequence(job.track.out / "tracks.json")
-    places = places_by_number(prediction)
+    places = prediction.frame_numbers
     pair = on_recording(read_sequence(truth), prediction, places, places[-1] + 1)
     parts = replace(score_sequence(pair, job.protocol, CONFIDENCES if job.reported else ()), name=job.name)
     if not job.reported or not parts.switches:

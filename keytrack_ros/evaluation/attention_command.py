@@ -119,14 +119,13 @@ def _images(
 ) -> tuple[ImageArray, ImageArray]:
     """The current and the past frame."""
     from keytrack_ros.errors import InputError
-    from keytrack_ros.evaluation.attention_pairs import frame_numbers
     from keytrack_ros.evaluation.files import is_bag
     from keytrack_ros.evaluation.gallery import image_of
     from keytrack_ros.media.sources import open_source
 
     places = (pair.image, pair.past_image)
     if images.is_file() or is_bag(images):
-        now, then = (frame_numbers(sequence)[k] for k in places)
+        now, then = (sequence.frame_numbers[k] for k in places)
         with open_source(images, topic=topic, start=then, frames=now - then + 1, in_stamp_order=True) as source:
             recorded = {frame.index: frame.image_bgr for frame in source}
         found = [recorded.get(now), recorded.get(then)]
@@ -150,7 +149,6 @@ def _shown(
     import numpy as np
 
     from keytrack_ros.evaluation.attention_figure import ShownPair
-    from keytrack_ros.evaluation.attention_pairs import frame_numbers
     from keytrack_ros.evaluation.compare import frame_size
     from keytrack_ros.matching.attention import attention
     from keytrack_ros.matching.tokens import pair_tokens, pose_tokens
@@ -162,7 +160,7 @@ def _shown(
     tokens = pair_tokens(current, past, np.array([pair.image - pair.past_image]), card.segments)
     found = attention(network, tokens)
     odds = float(found.logits[0, 1] - found.logits[0, 0])
-    numbers = frame_numbers(sequence)
+    numbers = sequence.frame_numbers
     caption = (
         f"{'matching' if pair.same else 'non-matching'} pair: {pair.current.track_ids[0]} in frame "
         f"{numbers[pair.image]}, {pair.past.track_ids[0]} in frame {numbers[pair.past_image]}; "

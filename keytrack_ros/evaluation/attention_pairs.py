@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from keytrack_ros.errors import InputError
-from keytrack_ros.evaluation.files import RESULT
 from keytrack_ros.evaluation.sequence import LabelledSequence
 from keytrack_ros.matching.motion import pose_sizes
 from keytrack_ros.poses import FloatArray, IntArray, Poses
@@ -35,19 +33,6 @@ class PosePair:
         return bool(self.current.track_ids[0] == self.past.track_ids[0])
 
 
-def frame_numbers(sequence: LabelledSequence) -> list[int]:
-    """By which number each image is asked for.
-
-    In the results of `keytrack track` it is the frame's place in the recording that was tracked; elsewhere its place in
-    the sequence, from 0.
-    """
-    numbers = [image.image_id for image in sequence.images]
-    known = [number for number in numbers if number is not None]
-    if Path(sequence.source).name == RESULT and len(known) == len(numbers):
-        return known
-    return list(range(len(sequence)))
-
-
 def choose_pairs(
     sequence: LabelledSequence,
     gap: int,
@@ -64,13 +49,13 @@ def choose_pairs(
     Args:
         sequence: poses with identities.
         gap: how many of the sequence's images the past poses lie back.
-        frame: number of the current frame, see `frame_numbers`.
+        frame: number of the current frame, see `LabelledSequence.frame_numbers`.
         person, other: their ids.
         keypoint_threshold: keypoints with a lower confidence count as missing.
 
     Raises InputError if there is no such frame, person or pair.
     """
-    numbers = frame_numbers(sequence)
+    numbers = sequence.frame_numbers
     ids = np.unique(sequence.track_ids)
     if len(ids) < 2:
         raise InputError(f"{sequence.source}: {len(ids)} person in it; a non-matching pair needs two")

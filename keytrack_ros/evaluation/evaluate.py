@@ -32,7 +32,8 @@ _JOINTS = skeleton.COUNT
 class SequenceParts:
     """All that a sequence contributes to the scores; `name` is the sequence's, `frames` how many are scored.
 
-    For reports: `length` in frames, `switches`, and `sweep`: AP and MOTA at each threshold of confidence, if asked for.
+    For reports: the `numbers` of all frames, see `SequencePair.frame_numbers`, `switches`, and `sweep`: AP and MOTA at
+    each threshold of confidence, if asked for.
     """
 
     name: str
@@ -42,7 +43,7 @@ class SequenceParts:
     identity: IdentityCounts
     hota: HotaParts
     person: dict[str, PersonParts]
-    length: int = 0
+    numbers: tuple[int, ...] = ()
     switches: tuple[Switch, ...] = ()
     sweep: tuple[tuple[Detections, ClearCounts], ...] = ()
 
@@ -88,7 +89,7 @@ def score_sequence(pair: SequencePair, protocol: Protocol = CLEAN, thresholds: S
         identity=identity.result(),
         hota=hota.result(),
         person={name: tally.result() for name, tally in people.items()},
-        length=len(pair.truth),
+        numbers=tuple(pair.frame_numbers),
         switches=clear.switches(np.unique(pair.truth.track_ids), np.unique(pair.prediction.track_ids)),
         sweep=tuple(_of_joints(replace(pair, prediction=pair.prediction.surer_than(t)), protocol) for t in thresholds),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+from dataclasses import replace
 from pathlib import Path
 
 from keytrack_ros.errors import EvaluationError, InputError
@@ -32,7 +33,11 @@ def read_sequence(path: Path) -> LabelledSequence:
         raise InputError(f"{path}: there is no such file or folder")
     if path.is_dir():
         raise InputError(f"{path}: a folder that is no bag; a PoseTrack JSON file or a bag is needed")
-    return read_posetrack(path)
+    sequence = read_posetrack(path)
+    if path.name != RESULT:
+        return sequence
+    # `keytrack track` gives an image the number of its frame.
+    return replace(sequence, images=tuple(replace(image, place=image.image_id) for image in sequence.images))
 
 
 def sequence_name(path: Path) -> str:

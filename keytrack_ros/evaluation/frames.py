@@ -85,6 +85,11 @@ class SequencePair:
                 )
 
     @property
+    def frame_numbers(self) -> list[int]:
+        """By which number each frame is shown, see `LabelledSequence.frame_numbers`: one of the two may know places."""
+        return (self.truth if self.truth.places_known else self.prediction).frame_numbers
+
+    @property
     def track_counts(self) -> tuple[int, int]:
         """How many tracks the ground truth and the prediction have."""
         return len(np.unique(self.truth.track_ids)), len(np.unique(self.prediction.track_ids))

@@ -32,7 +32,7 @@ _QUALITY = 80
 
 @dataclass(frozen=True)
 class Picture:
-    """A switch, and JPEGs of the frames around it, each with its place in the sequence."""
+    """A switch, and JPEGs of the frames around it, each with the frame's number (`SequencePair.frame_numbers`)."""
 
     sequence: str
     switch: Switch
@@ -62,20 +62,26 @@ def gallery(
     if images.is_file() or is_bag(images):
         if len(sequences) > 1:
             raise InputError(f"{images}: the images of one recording for {len(sequences)} sequences; give a folder")
-        recorded = _recorded(images, {k for _, switch in chosen for k in (switch.frame - 1, switch.frame)}, topic)
+        wanted = {pair.frame_numbers[k] for pair, switch in chosen for k in _around(switch)}
+        recorded = _recorded(images, wanted, topic)
     pictures, missing = [], 0
     for pair, switch in chosen:
-        shown = []
-        for k in (switch.frame - 1, switch.frame):
-            image = recorded.get(k) if recorded else image_of(images, pair.truth, k)
+        shown, numbers = [], pair.frame_numbers
+        for k in _around(switch):
+            image = recorded.get(numbers[k]) if recorded else image_of(images, pair.truth, k)
             if image is not None:
-                shown.append((k, _drawn(image, pair, k, switch)))
+                shown.append((numbers[k], _drawn(image, pair, k, switch)))
         missing += not shown
         if shown:
             pictures.append(Picture(pair.truth.name, switch, tuple(shown)))
     if missing:
         logger.warning("%s: there are no images for %d of %d ID switches", images, missing, len(chosen))
     return pictures
+
+
+def _around(switch: Switch) -> tuple[int, int]:
+    """Places in the sequence of the frame before a switch and of its own; nobody switches in the first."""
+    return switch.frame - 1, switch.frame
 
 
 def _recorded(recording: Path, wanted: set[int], topic: str | None) -> dict[int, ImageArray]:
@@ -85,7 +91,7 @@ def _recorded(recording: Path, wanted: set[int], topic: str | None) -> dict[int,
 
 
 def image_of(folder: Path, sequence: LabelledSequence, k: int) -> ImageArray | None:
-    if k < 0 or not sequence.images[k].file_name:
+    if not sequence.images[k].file_name:
         return None
     parts = PurePosixPath(sequence.images[k].file_name).parts
     for path in [folder.joinpath(*parts[start:]) for start in range(len(parts))]:

@@ -17,19 +17,6 @@ from keytrack_ros.evaluation.sequence import LabelledSequence
 logger = logging.getLogger(__name__)
 
 
-def places_by_number(prediction: LabelledSequence) -> list[int]:
-    """The place in its recording of each frame that `keytrack track` wrote: the number of the image.
-
-    Raises EvaluationError if the images have no numbers.
-    """
-    numbers = [image.image_id for image in prediction.images]
-    if None in numbers:
-        raise EvaluationError(
-            f"{prediction.source}: its images have no numbers, which say where in the recording they are"
-        )
-    return [number for number in numbers if number is not None]
-
-
 def places_by_stamp(prediction: LabelledSequence, stamps_ns: Sequence[int], recording: str) -> list[int]:
     """The place of each predicted frame among the images of its recording, whose stamps are given in order.
 

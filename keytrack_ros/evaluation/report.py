@@ -155,7 +155,7 @@ def _switches(parts: Sequence[SequenceParts]) -> tuple[str, str]:
         note += f" Shown are the {_LINES} sequences with most of them."
     largest = sorted(((part, switch) for part in parts for switch in part.switches), key=lambda item: -item[1].joints)
     rows = (
-        [escape(part.name), str(s.frame), str(s.person), f"{s.before} → {s.after}", str(s.joints)]
+        [escape(part.name), str(part.numbers[s.frame]), str(s.person), f"{s.before} → {s.after}", str(s.joints)]
         for part, s in largest[:_ROWS]
     )
     table = _table(("sequence", "frame", "person", "id", "keypoints"), rows)

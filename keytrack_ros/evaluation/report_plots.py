@@ -57,10 +57,11 @@ def switch_lines(parts: Sequence[SequenceParts]) -> str:
     """One line a sequence over its frames, with a mark at each ID switch, the taller the more keypoints switch."""
     figure, axes = _figure(0.9 + 0.24 * len(parts))
     for row, part in enumerate(reversed(parts)):
-        axes.hlines(row, 0, max(part.length - 1, 1), color=_GREY, linewidth=3)
+        axes.hlines(row, part.numbers[0], max(part.numbers[-1], part.numbers[0] + 1), color=_GREY, linewidth=3)
         tallest: dict[int, int] = {}
         for switch in part.switches:
-            tallest[switch.frame] = max(switch.joints, tallest.get(switch.frame, 0))
+            number = part.numbers[switch.frame]
+            tallest[number] = max(switch.joints, tallest.get(number, 0))
         height = 0.12 + 0.3 * np.array(list(tallest.values())) / skeleton.COUNT
         axes.vlines(list(tallest), row - height, row + height, color=_BLUE, linewidth=1.5)
     axes.set_yticks(range(len(parts)), [part.name for part in reversed(parts)], fontsize=8)

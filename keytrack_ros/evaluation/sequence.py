@@ -35,6 +35,7 @@ class Image:
         ignore_regions: polygons, each [n, 2] float64 pixels; what lies strictly inside one is not scored.
         size: width and height in pixels, where known.
         stamp_ns: nanoseconds, in a bag.
+        place: of the frame in the recording that was tracked, from 0, where the file says it.
     """
 
     file_name: str = ""
@@ -43,6 +44,7 @@ class Image:
     ignore_regions: tuple[FloatArray, ...] = ()
     size: tuple[int, int] | None = None
     stamp_ns: int | None = None
+    place: int | None = None
 
 
 @dataclass(frozen=True)
@@ -98,10 +100,25 @@ class LabelledSequence:
         """Where the people of an image are in the arrays."""
         return slice(int(self._starts[image]), int(self._starts[image + 1]))
 
+    @property
+    def places_known(self) -> bool:
+        """Whether all images say their place in the recording."""
+        return all(image.place is not None for image in self.images)
+
+    @property
+    def frame_numbers(self) -> list[int]:
+        """By which number each image is asked for and shown: its place in the recording that was tracked.
+
+        Where that is not known, it is the image's place in the sequence, from 0.
+        """
+        places = [image.place for image in self.images if image.place is not None]
+        return places if self.places_known else list(range(len(self)))
+
     def where(self, image: int) -> str:
         """Names an image in messages: file, sequence and frame."""
         name = self.images[image].file_name
-        return f"{self.source}: sequence '{self.name}', frame {image}{f' ({name})' if name else ''}"
+        number = self.frame_numbers[image]
+        return f"{self.source}: sequence '{self.name}', frame {number}{f' ({name})' if name else ''}"
 
     def checked(self) -> LabelledSequence:
         """Itself.

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from keytrack_ros.cli.app import app
 from keytrack_ros.errors import InputError
 from keytrack_ros.evaluation.attention_figure import attended
-from keytrack_ros.evaluation.attention_pairs import choose_pairs, frame_numbers
+from keytrack_ros.evaluation.attention_pairs import choose_pairs
 from keytrack_ros.evaluation.posetrack_writer import write_posetrack18
 from keytrack_ros.media.posetrack_writer import PoseTrackWriter
 from keytrack_ros.poses import Poses
@@ -202,7 +202,3 @@ def test_without_a_package_it_is_said_at_once(monkeypatch: pytest.MonkeyPatch, p
     assert (
         output == f"error: attention: {package} is not installed: pip install {package}, or this package with {extra}\n"
     )
-
-
-def test_numbers_of_frames():
-    assert frame_numbers(WALK) == list(range(7))

@@ -9,7 +9,7 @@ import pytest
 from keytrack_ros.errors import EvaluationError
 from keytrack_ros.evaluation.evaluate import combined, score_sequence
 from keytrack_ros.evaluation.protocol import CLEAN
-from keytrack_ros.evaluation.recording import on_recording, places_by_number, places_by_stamp
+from keytrack_ros.evaluation.recording import on_recording, places_by_stamp
 from keytrack_ros.evaluation.sequence import LabelledSequence
 from test.evaluation.scenes import Person, sequence
 
@@ -26,12 +26,19 @@ def walk(numbers: list[int], stamps: bool = False) -> LabelledSequence:
 
 def test_frames_without_poses_are_misses_and_the_others_stay_where_they_are() -> None:
     prediction = walk([0, 1, 4])
-    assert places_by_number(prediction) == [0, 1, 4]
     pair = on_recording(walk(list(range(5))), prediction, [0, 1, 4], 5)
     scores = combined([score_sequence(pair, CLEAN)], CLEAN)
     assert scores.totals["recall"] == pytest.approx(60)
     assert scores.totals["precision"] == pytest.approx(100)
     assert scores.totals["IDSW"] == 0
+
+
+def test_predictions_beside_annotations_have_the_numbers_of_these() -> None:
+    # The annotations have every frame; what the prediction knew of its own frames' places is no longer about them.
+    prediction = walk([1, 4])
+    placed = replace(prediction, images=tuple(replace(image, place=image.image_id) for image in prediction.images))
+    assert placed.frame_numbers == [1, 4]
+    assert on_recording(walk(list(range(5))), placed, [1, 4], 5).frame_numbers == list(range(5))
 
 
 def test_annotations_after_the_end_of_the_recording_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
@@ -51,9 +58,3 @@ def test_places_by_stamp_take_equal_stamps_in_turn() -> None:
     assert places_by_stamp(twice, [0, 100, 100, 200], "bag") == [1, 2]
     with pytest.raises(EvaluationError, match="frame 1: bag has no image with the stamp 100 ns"):
         places_by_stamp(twice, [0, 100, 200], "bag")
-
-
-def test_without_numbers_there_are_no_places() -> None:
-    scene = sequence([[Person(1, 100)]])
-    with pytest.raises(EvaluationError, match="its images have no numbers"):
-        places_by_number(scene)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -17,6 +19,7 @@ from keytrack_ros.evaluation.frames import SequencePair
 from keytrack_ros.evaluation.posetrack_writer import write_posetrack18
 from keytrack_ros.evaluation.protocol import CLEAN, OFFICIAL
 from keytrack_ros.media.bag_writer import BagWriter
+from keytrack_ros.media.posetrack_writer import PoseTrackWriter
 from test.evaluation.scenes import Person, score, sequence
 
 NAME = "000001_mpii_test"
@@ -116,6 +119,31 @@ def test_pictures_from_the_bag_of_a_single_sequence(tmp_path: Path) -> None:
     code, output, page = report(exchanged(), tmp_path, "--images", tmp_path / "bag")
     assert code == 0, output
     assert page.count("data:image/jpeg") == 4
+
+
+def test_frames_of_a_part_of_a_video_have_its_numbers(tmp_path: Path) -> None:
+    # As of `keytrack track --start 20` on a video of which frame 22 cannot be decoded; frame k is grey of 5 k.
+    numbers = (20, 21, 23, 24, 25, 26)
+    pair = exchanged()
+    names = [replace(image, file_name=f"walk/{n:06d}.jpg") for image, n in zip(pair.truth.images, numbers, strict=True)]
+    write_posetrack18(replace(pair.truth, images=tuple(names)), tmp_path / "gt.json")
+    with PoseTrackWriter(tmp_path / "tracks.json", "walk") as writer:
+        for k, number in enumerate(numbers):
+            writer.write(pair.prediction.poses(k), number, (640, 480))
+    video = cv2.VideoWriter(str(tmp_path / "walk.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 25, (640, 480))
+    for k in range(30):
+        video.write(np.full((480, 640, 3), 5 * k, np.uint8))
+    video.release()
+    page = tmp_path / "out.html"
+    command = ["evaluate", tmp_path / "gt.json", tmp_path / "tracks.json", "--mode", "clean", "--report", page]
+    result = CliRunner().invoke(app, [*map(str, command), "--images", str(tmp_path / "walk.avi")])
+    assert result.exit_code == 0, result.output
+    text = page.read_text(encoding="utf-8")
+    assert text.count(", frames 23 and 24: person") == 2
+    assert text.count("<td>24</td>") == 2  # in the list of switches
+    pictures = [base64.b64decode(data) for data in re.findall(r"data:image/jpeg;base64,([^\"]+)", text)]
+    greys = [np.median(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)) for data in pictures]
+    assert greys == pytest.approx([5 * 23, 5 * 24] * 2, abs=2)
 
 
 def test_missing_images_are_said(tmp_path: Path) -> None:
