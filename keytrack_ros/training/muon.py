@@ -11,6 +11,7 @@ matrix takes Adam's steps.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -66,7 +67,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
     """
     a, b, c = COEFFICIENTS
     tall = matrix.shape[0] > matrix.shape[1]
-    x = (matrix.T if tall else matrix).bfloat16()
+    x: Tensor = (matrix.T if tall else matrix).bfloat16()
     x = x / (x.norm() + 1e-7)
     for _ in range(ITERATIONS):
         square = x @ x.T
@@ -79,7 +80,7 @@ def _matrix_step(gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
         state["momentum"] = torch.zeros_like(gradient)
     momentum = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
     matrix = gradient.lerp(momentum, MOMENTUM).reshape(len(gradient), -1)
-    return (0.2 * max(matrix.shape) ** 0.5 * orthogonal(matrix)).reshape(gradient.shape)
+    return (0.2 * math.sqrt(max(matrix.shape)) * orthogonal(matrix)).reshape(gradient.shape)
 
 
 def _vector_step(gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
