@@ -16,6 +16,7 @@ class UpgradingSession:
     """Runs on `now` until `make` has made a better session on a thread of its own, then on that.
 
     The change happens between two calls. If the better one cannot be made, that is said in a warning and `now` stays.
+    Inputs that the better one does not have are left out: a torch network has arguments that its graph may lack.
 
     Args:
         now: runs until then.
@@ -50,7 +51,8 @@ class UpgradingSession:
             self._now.close()
             self._now = better
             logger.info("%s runs on %s from now on", self._name, better.runs_on)
-        return self._now.run(inputs)
+        wanted = self._now.input_shapes
+        return self._now.run({name: array for name, array in inputs.items() if name in wanted})
 
     def close(self) -> None:
         """Asks the thread to stop, waits for it, and frees everything."""

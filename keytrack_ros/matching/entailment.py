@@ -38,7 +38,7 @@ class EntailmentMatcher:
 
     def __init__(self, card: MatcherCard, inference: InferenceOptions | None = None, chunk: int = PAIRS) -> None:
         self.card = card
-        rows = dict.fromkeys(INPUTS, (2 * skeleton.COUNT,))
+        rows = dict.fromkeys((*INPUTS, RELATIVE), (2 * skeleton.COUNT,))
         self._session = open_matcher_session(card, inference or InferenceOptions(), rows, OUTPUT)
         self._chunk = chunk
         inputs = set(self._session.input_shapes)

@@ -33,7 +33,8 @@ def open_matcher_session(
     Args:
         card: of the network.
         options: how it runs.
-        rows: shape of one pair's part of each input, by name, in the order of the torch network's arguments.
+        rows: shape of one pair's part of each input, by name, in the order of the torch network's arguments; the graph
+            has those of them that the network looks at.
         output: name of the output.
 
     Raises ModelError if it cannot be loaded; whether it has these inputs is for the caller to see.

@@ -12,14 +12,15 @@ from keytrack_ros.inference.upgrade import UpgradingSession
 class Named:
     """A session that answers with its name."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, inputs: tuple[str, ...] = ("x",)) -> None:
         self.runs_on = name
         self.closed = False
-        self.input_shapes = {"x": (None,)}
+        self.input_shapes = dict.fromkeys(inputs, (None,))
         self.output_names = ("y",)
 
-    def run(self, _inputs):
+    def run(self, inputs):
         assert not self.closed
+        assert inputs.keys() <= self.input_shapes.keys()
         return {"y": self.runs_on}
 
     def close(self):
@@ -44,6 +45,16 @@ def test_it_runs_at_once_and_changes_over_between_two_calls(caplog):
     assert caplog.messages == ["toy.onnx runs on fast from now on"]
     session.close()
     assert fast.closed
+
+
+def test_inputs_that_the_better_one_lacks_are_left_out():
+    # The caller has looked at the names before the change.
+    fast = Named("fast")
+    session = UpgradingSession(Named("slow", ("x", "unused")), lambda _stop: fast, "toy.onnx")
+    inputs = dict.fromkeys(session.input_shapes, 0)
+    session._thread.join(30)
+    assert [session.run(inputs)["y"] for _ in range(2)] == ["fast"] * 2
+    session.close()
 
 
 def test_if_nothing_better_can_be_made_that_is_said_and_it_goes_on(caplog):

@@ -185,6 +185,7 @@ def test_equals_torch(shipped):
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("backend", ["onnxruntime", "torch"])
 @pytest.mark.parametrize(
     ("embeddings", "grid"),
     [
@@ -194,7 +195,7 @@ def test_equals_torch(shipped):
         (("position", "type", "segment", "relative"), (48, 36)),
     ],
 )
-def test_networks_of_other_embeddings_and_grids_run_as_torch_runs_them(tmp_path, embeddings, grid):
+def test_networks_of_other_embeddings_and_grids_run_as_torch_runs_them(tmp_path, embeddings, grid, backend):
     torch = pytest.importorskip("torch", reason="torch is not installed; make dev installs it")
 
     from keytrack_ros.matching.network import EntailmentNetwork, NetworkOptions
@@ -208,9 +209,10 @@ def test_networks_of_other_embeddings_and_grids_run_as_torch_runs_them(tmp_path,
             parameter.mul_(4)
     export_matcher(network, tmp_path, 0.5, "variant")
     current, past = crowd(6, 8), crowd(6, 9)
-    found = EntailmentMatcher(find_model(MatcherCard, "variant", [tmp_path])).score(
-        query(current, past, [2] * 6, [(k, k) for k in range(6)])
-    )
+    options = InferenceOptions(device="cpu", backend=backend)
+    matcher = EntailmentMatcher(find_model(MatcherCard, "variant", [tmp_path]), options)
+    assert matcher._session.runs_on.lower().replace(" ", "").startswith(backend)
+    found = matcher.score(query(current, past, [2] * 6, [(k, k) for k in range(6)]))
     a, b = (pose_tokens(p.keypoints, p.visible, SIZE, grid) for p in (current, past))
     tokens = pair_tokens(a, b, np.full(6, 2))
     names = ("positions", "types", "segments", "mask", "relative")
