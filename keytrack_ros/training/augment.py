@@ -19,6 +19,9 @@ LEGS = [i for i, name in enumerate(skeleton.NAMES) if name.endswith(("knee", "an
 LOWER_BODY = [i for i, name in enumerate(skeleton.NAMES) if name.endswith(("hip", "knee", "ankle"))]
 LEFT = [i for i, name in enumerate(skeleton.NAMES) if name.startswith("left_")]
 
+HEAD_SPREAD = 0.06
+"""Standard deviation of a completed head point around its mean place, in lengths of the head or of the neck."""
+
 
 @dataclass(frozen=True)
 class PairArrays:
@@ -45,31 +48,44 @@ def heights(keypoints: FloatArray, present: BoolArray) -> FloatArray:
 
 
 def completed_heads(pairs: PairArrays, rng: np.random.Generator, chance: float = 0.5) -> PairArrays:
-    """Adds the head points that a source lacks, to both poses of a pair, at the mean place that they have elsewhere.
+    """Adds the head points that a source lacks, see `with_head_points`, to both poses of a pair."""
+    chosen = rng.random((len(pairs.present), 1)) < chance  # [N, 1]
+    noise = rng.normal(0, HEAD_SPREAD, (*pairs.present.shape[:2], 3, 2)).astype(np.float32)
+    points, present = with_head_points(pairs.keypoints, pairs.present, noise, chosen, chosen)
+    return replace(pairs, keypoints=points, present=present)
+
+
+def with_head_points(
+    points: FloatArray, present: BoolArray, noise: FloatArray, nose: BoolArray, ends: BoolArray
+) -> tuple[FloatArray, BoolArray]:
+    """Poses with the head points that a source lacks, at the mean place that they have elsewhere.
 
     Detectors give all 15; Bonn and SoMoF have no nose, Penn Action has the head's centre as nose and no other.
-    """
-    chosen = rng.random((len(pairs.present), 1)) < chance  # [N, 1]
-    points, present = pairs.keypoints.copy(), pairs.present.copy()
-    noise = rng.normal(0, 0.06, (*points.shape[:2], 3, 2)).astype(np.float32)
 
+    Args:
+        points, present: [..., 15, 2] and [..., 15]; copied.
+        noise: [..., 3, 2], added to nose, head_bottom and head_top; in lengths of the head or of the neck.
+        nose: who gets a nose between head_bottom and head_top; broadcast with [...].
+        ends: who gets head_bottom and head_top on the line from the shoulders to the nose.
+    """
+    points, present = points.copy(), present.copy()
     bottom, top = points[..., HEAD_BOTTOM, :], points[..., HEAD_TOP, :]
-    add = chosen & ~present[..., NOSE] & present[..., HEAD_BOTTOM] & present[..., HEAD_TOP]
+    add = nose & ~present[..., NOSE] & present[..., HEAD_BOTTOM] & present[..., HEAD_TOP]
     length = np.linalg.norm(top - bottom, axis=-1, keepdims=True)
-    nose = bottom + 0.46 * (top - bottom) + noise[..., 0, :] * length
-    points[..., NOSE, :] = np.where(add[..., None], nose, points[..., NOSE, :])
+    between = bottom + 0.46 * (top - bottom) + noise[..., 0, :] * length
+    points[..., NOSE, :] = np.where(add[..., None], between, points[..., NOSE, :])
 
     middle = points[..., SHOULDERS, :].mean(-2)
     neck = points[..., NOSE, :] - middle
     length = np.linalg.norm(neck, axis=-1, keepdims=True)
-    derive = chosen & present[..., NOSE] & present[..., SHOULDERS].all(-1)
+    derive = ends & present[..., NOSE] & present[..., SHOULDERS].all(-1)
     present[..., NOSE] |= add
     for order, (joint, along) in enumerate(((HEAD_BOTTOM, 0.28), (HEAD_TOP, 1.47)), start=1):
         missing = derive & ~present[..., joint]
         place = middle + along * neck + noise[..., order, :] * length
         points[..., joint, :] = np.where(missing[..., None], place, points[..., joint, :])
         present[..., joint] |= missing
-    return replace(pairs, keypoints=points, present=present)
+    return points, present
 
 
 def mirrored(pairs: PairArrays, rng: np.random.Generator, chance: float = 0.5) -> PairArrays:

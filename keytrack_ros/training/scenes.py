@@ -16,15 +16,13 @@ from keytrack_ros.matching.histories import OBSERVATIONS, Histories, expected_po
 from keytrack_ros.matching.motion import camera_shift, centroids
 from keytrack_ros.poses import BoolArray, FloatArray, IntArray
 from keytrack_ros.training.augment import (
-    HEAD_BOTTOM,
-    HEAD_TOP,
+    HEAD_SPREAD,
     LEFT,
     LEGS,
     LIMB_PAIRS,
     LOWER_BODY,
-    NOSE,
-    SHOULDERS,
     heights,
+    with_head_points,
 )
 from keytrack_ros.training.casting import PEOPLE, Casting, Scenes
 
@@ -139,27 +137,10 @@ def _mirrored(scenes: Scenes, rng: np.random.Generator) -> tuple[FloatArray, Boo
 
 
 def _completed_heads(points: FloatArray, present: BoolArray, rng: np.random.Generator) -> tuple[FloatArray, BoolArray]:
-    """Head points that a source lacks, in half of the scenes, at the mean place that they have elsewhere."""
-    points, present = points.copy(), present.copy()
-    noise = rng.normal(0, 0.06, (*points.shape[:3], 3, 2))
-    chosen = (rng.random(len(points)) < 0.5)[:, None, None]
-    bottom, top = points[..., HEAD_BOTTOM, :], points[..., HEAD_TOP, :]
-    add = chosen & ~present[..., NOSE] & present[..., HEAD_BOTTOM] & present[..., HEAD_TOP]
-    length = np.linalg.norm(top - bottom, axis=-1, keepdims=True)
-    nose = bottom + 0.46 * (top - bottom) + noise[..., 0, :] * length
-    points[..., NOSE, :] = np.where(add[..., None], nose, points[..., NOSE, :])
-    middle = points[..., SHOULDERS, :].mean(-2)
-    neck = points[..., NOSE, :] - middle
-    length = np.linalg.norm(neck, axis=-1, keepdims=True)
-    chosen = (rng.random(len(points)) < 0.7)[:, None, None]
-    derive = chosen & present[..., NOSE] & present[..., SHOULDERS].all(-1)
-    present[..., NOSE] |= add
-    for number, (joint, along) in enumerate(((HEAD_BOTTOM, 0.28), (HEAD_TOP, 1.47)), start=1):
-        missing = derive & ~present[..., joint]
-        place = middle + along * neck + noise[..., number, :] * length
-        points[..., joint, :] = np.where(missing[..., None], place, points[..., joint, :])
-        present[..., joint] |= missing
-    return points, present
+    """Head points that a source lacks: noses in half of the scenes, the ends of heads in seven of ten."""
+    noise = rng.normal(0, HEAD_SPREAD, (*points.shape[:3], 3, 2))
+    nose, ends = ((rng.random(len(points)) < share)[:, None, None] for share in (0.5, 0.7))
+    return with_head_points(points, present, noise, nose, ends)
 
 
 def _camera(scenes: Scenes, rng: np.random.Generator) -> FloatArray:
