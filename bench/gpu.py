@@ -27,7 +27,6 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from keytrack_ros import skeleton
-from keytrack_ros.detection import DetectorOptions
 from keytrack_ros.detection.nano import NanoDetector
 from keytrack_ros.detection.yolox import cell_grid
 from keytrack_ros.estimation import EstimatorOptions
@@ -38,7 +37,8 @@ from keytrack_ros.ondevice.detection import DeviceDetector
 from keytrack_ros.ondevice.estimation import DeviceEstimator
 from keytrack_ros.ondevice.finder import DeviceFinder, torch_device
 from keytrack_ros.ondevice.networks import fold_batch_norms
-from keytrack_ros.poses import FloatArray, ImageArray
+from keytrack_ros.people import CameraFrame, FinderOptions
+from keytrack_ros.poses import FloatArray, ImageArray, Poses
 from keytrack_ros.toks import ToksOptions
 from keytrack_ros.tracker import PoseTracker
 
@@ -204,13 +204,10 @@ def measure(
     )
     square, crop = (3, detector_side, detector_side), (3, height, width)
     estimator = CountingEstimator(pose_card, BatchedNetwork(knows, crop, on, half), options)
-    finder = DeviceFinder(
-        DeviceDetector(detector_card, BatchedNetwork(sees, square, on, half), cameras), estimator, on, cameras
-    )
-    finder.set_options(DetectorOptions(), options, ToksOptions(skip_iou=1.0))
+    finder = DeviceFinder(DeviceDetector(detector_card, BatchedNetwork(sees, square, on, half), cameras), estimator, on)
     noise = np.random.default_rng(0)
     images = [noise.integers(0, 256, (frame_height, frame_width, 3), np.uint8) for _ in range(4)]
-    rig = Rig(finder, cameras, images, people)
+    rig = Rig(finder, FinderOptions(estimator=options, toks=ToksOptions(skip_iou=1.0)), cameras, images, people)
     rig.submit()
     rig.track()
     with torch.inference_mode():
@@ -257,13 +254,17 @@ class Rig:
 
     Args:
         finder: of all cameras.
+        options: of all cameras.
         cameras: how many.
         images: that each camera shows, again and again.
         people: in all of them.
     """
 
-    def __init__(self, finder: DeviceFinder, cameras: int, images: list[ImageArray], people: int) -> None:
+    def __init__(
+        self, finder: DeviceFinder, options: FinderOptions, cameras: int, images: list[ImageArray], people: int
+    ) -> None:
         self._finder = finder
+        self._options = options
         self._trackers = [PoseTracker() for _ in range(cameras)]
         self._images = images
         self._people = people
@@ -272,7 +273,8 @@ class Rig:
     def submit(self) -> None:
         """The next frame of every camera."""
         image = self._images[self._submitted % len(self._images)]
-        self._finder.submit([image] * len(self._trackers), [True] * len(self._trackers))
+        everyone = Poses.empty()  # who they were is known on the device
+        self._finder.submit([CameraFrame(k, image, everyone, self._options) for k in range(len(self._trackers))])
         self._submitted += 1
 
     def track(self) -> float:

@@ -13,8 +13,9 @@ from keytrack_ros.estimation import EstimatorOptions
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.matching.select import open_matcher
 from keytrack_ros.options import Options, flatten
-from keytrack_ros.people import PeopleFinder, open_finder, timed
+from keytrack_ros.people import FinderOptions, OneCamera, PeopleFinder, open_finder, timed
 from keytrack_ros.poses import ImageArray, Poses
+from keytrack_ros.shared import SharedNetworks
 from keytrack_ros.toks import ToksOptions
 from keytrack_ros.tracker import Comparison, PoseTracker, TrackerOptions
 
@@ -30,6 +31,11 @@ class PipelineOptions(Options):
     toks: ToksOptions = field(default_factory=ToksOptions)
     tracker: TrackerOptions = field(default_factory=TrackerOptions)
     inference: InferenceOptions = field(default_factory=InferenceOptions)
+
+    @property
+    def finder(self) -> FinderOptions:
+        """Those of the first three stages."""
+        return FinderOptions(self.detector, self.estimator, self.toks)
 
 
 class Pipeline:
@@ -53,17 +59,24 @@ class Pipeline:
         self.fingerprints: dict[str, str] = {}
 
     @classmethod
-    def from_options(cls, options: PipelineOptions | None = None) -> Pipeline:
+    def from_options(cls, options: PipelineOptions | None = None, networks: SharedNetworks | None = None) -> Pipeline:
         """Finds and loads the networks.
+
+        Args:
+            options: defaults are those of config/tracker.yaml.
+            networks: for one of several cameras that use the same networks; by default the camera has its own.
 
         Raises:
             ModelError: a network is missing or not what its model file says.
         """
         options = options or PipelineOptions()
         with ExitStack() as opened:  # what is open already is closed if a later network cannot be opened
-            finder = open_finder(options.detector, options.estimator, options.toks, options.inference)
+            if networks is None:
+                finder: PeopleFinder = OneCamera(open_finder(options.finder, options.inference), options.finder)
+            else:
+                finder = networks.open_finder(options.finder, options.inference)
             opened.callback(finder.close)
-            matcher = open_matcher(options.tracker.model, options.inference)
+            matcher = (networks.open_matcher if networks else open_matcher)(options.tracker.model, options.inference)
             opened.pop_all()
         pipeline = cls(finder, PoseTracker(options.tracker, matcher), options)
         pipeline._opened.callback(matcher.close)
@@ -86,7 +99,7 @@ class Pipeline:
             if value != current[name] and not item.metadata["live"]:
                 raise OptionError(f"{name} cannot be changed while the tracker runs; start it again with the new value")
         self._options = options
-        self._finder.set_options(options.detector, options.estimator, options.toks)
+        self._finder.set_options(options.finder)
         self._tracker.options = options.tracker
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -65,32 +66,48 @@ class Estimator:
             ValueError: a box is not finite or has no area.
             ModelError: the network's output does not fit its model file.
         """
-        boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
-        sizes = boxes[:, 2:] - boxes[:, :2]
-        bad = np.flatnonzero(~np.isfinite(boxes).all(1) | ~(sizes > 0).all(1))
-        if len(bad):
-            raise ValueError(f"box {bad[0]} is {boxes[bad[0]].tolist()}; x_min < x_max and y_min < y_max are needed")
-        keypoints = np.zeros((len(boxes), skeleton.COUNT, 2), np.float32)
-        scores = np.zeros((len(boxes), skeleton.COUNT), np.float32)
-        step = self._fixed_batch or self.options.batch_size
-        for begin in range(0, len(boxes), step):
-            rows = slice(begin, min(begin + step, len(boxes)))
-            points, certainty = self._run(image_bgr, boxes[rows])
-            keypoints[rows, self._present] = points
-            scores[rows, self._present] = certainty
-        if "nose" in self.card.joints and "head_top" not in self.card.joints:
-            derive_head_points(keypoints, scores)
-        return Poses(keypoints, scores, boxes)
+        return self.estimate_all([image_bgr], [boxes])[0]
+
+    def estimate_all(self, images_bgr: Sequence[ImageArray], boxes: Sequence[FloatArray]) -> list[Poses]:
+        """As `estimate`, for several images, whose people go through the network in common batches.
+
+        Args:
+            images_bgr: N of any sizes.
+            boxes: of the people in each of them.
+        """
+        boxes = [_checked(b) for b in boxes]
+        counts = [len(b) for b in boxes]
+        owners = [image for image, count in zip(images_bgr, counts, strict=True) for _ in range(count)]
+        keypoints, scores = self._keypoints(owners, np.concatenate(boxes))
+        parts = (np.split(array, np.cumsum(counts)[:-1]) for array in (keypoints, scores))
+        return [Poses(*given) for given in zip(*parts, boxes, strict=True)]
 
     def close(self) -> None:
         """Frees the network; the estimator is not used afterwards."""
         self._session.close()
 
-    def _run(self, image_bgr: ImageArray, boxes: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def _keypoints(self, images_bgr: Sequence[ImageArray], boxes: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Keypoints [P, 15, 2] and scores [P, 15] of the people in the boxes [P, 4], each in an image of its own."""
+        keypoints = np.zeros((len(boxes), skeleton.COUNT, 2), np.float32)
+        scores = np.zeros((len(boxes), skeleton.COUNT), np.float32)
+        step = self._fixed_batch or self.options.batch_size
+        for begin in range(0, len(boxes), step):
+            rows = slice(begin, min(begin + step, len(boxes)))
+            points, certainty = self._run(images_bgr[rows], boxes[rows])
+            keypoints[rows, self._present] = points
+            scores[rows, self._present] = certainty
+        if "nose" in self.card.joints and "head_top" not in self.card.joints:
+            derive_head_points(keypoints, scores)
+        return keypoints, scores
+
+    def _run(self, images_bgr: Sequence[ImageArray], boxes: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Keypoints that the network knows, [n, K, 2] in image pixels, and their scores [n, K]."""
         size = self.card.input.size
         transforms = crop_transforms(boxes, size, self.card.padding)
-        inputs = network_input(cut(image_bgr, transforms, size), self.card.input)
+        crops = [
+            crop for image, one in zip(images_bgr, transforms, strict=True) for crop in cut(image, one[None], size)
+        ]
+        inputs = network_input(crops, self.card.input)
         maps_out = self._heatmaps(inputs)
         if self.options.flip_test:
             maps_out = maps.average_flipped(
@@ -112,6 +129,16 @@ class Estimator:
                 f"the model file of {self.card.name} names {len(self.card.joints)} joints"
             )
         return np.asarray(output[:people], np.float32)
+
+
+def _checked(boxes: FloatArray) -> FloatArray:
+    """[P, 4] float32. Raises ValueError if one of them is not finite or has no area."""
+    boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+    sizes = boxes[:, 2:] - boxes[:, :2]
+    bad = np.flatnonzero(~np.isfinite(boxes).all(1) | ~(sizes > 0).all(1))
+    if len(bad):
+        raise ValueError(f"box {bad[0]} is {boxes[bad[0]].tolist()}; x_min < x_max and y_min < y_max are needed")
+    return boxes
 
 
 def derive_head_points(keypoints: FloatArray, scores: FloatArray) -> None:

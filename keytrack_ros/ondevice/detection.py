@@ -43,14 +43,14 @@ class DeviceDetector:
                 f"(1, {cells}, {numbers} or more)"
             )
 
-    def detect(self, frames: Sequence[Tensor], options: DetectorOptions) -> list[tuple[Tensor, Tensor]]:
-        """For each frame [3, H, W] boxes [P, 4], frame pixels, and scores [P], best first; see `Detector.detect`.
+    def detect(self, frames: Sequence[Tensor], options: Sequence[DetectorOptions]) -> list[tuple[Tensor, Tensor]]:
+        """Boxes [P, 4], frame pixels, and scores [P], best first, of each frame [3, H, W]; see `Detector.detect`.
 
         The host waits for the device: how many people there are decides what comes next.
         """
         boxed, scales = zip(*(letterbox(f, self.card.input.size, self.card.fill) for f in frames), strict=True)
         rows = self._network(self._input(torch.stack(boxed)), self._cameras)
-        return [self._people(*given, options) for given in zip(rows, scales, frames, strict=True)]
+        return [self._people(*given) for given in zip(rows, scales, frames, options, strict=True)]
 
     def close(self) -> None:
         """Frees the network; the detector is not used afterwards."""

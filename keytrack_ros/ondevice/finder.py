@@ -16,9 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from keytrack_ros.detection import DetectorOptions
 from keytrack_ros.errors import ModelError
-from keytrack_ros.estimation import EstimatorOptions
 from keytrack_ros.inference.cards import DetectorCard, ImageInput, PoseCard
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.inference.registry import find_model
@@ -30,21 +28,20 @@ from keytrack_ros.ondevice.frames import Upload
 from keytrack_ros.ondevice.lanes import Download, Lane, Watch
 from keytrack_ros.ondevice.networks import load_detector, load_pose
 from keytrack_ros.ondevice.toks import Candidates, carried_boxes, keep_best, not_detected
-from keytrack_ros.poses import FloatArray, ImageArray, Poses
+from keytrack_ros.people import CameraFrame, FinderOptions, alike
+from keytrack_ros.poses import FloatArray, Poses
 from keytrack_ros.skeleton import COUNT
-from keytrack_ros.toks import ToksOptions
 
 logger = logging.getLogger(__name__)
 
 
-def open_on_device(
-    detector: DetectorOptions,
-    estimator: EstimatorOptions,
-    toks: ToksOptions,
-    inference: InferenceOptions,
-    cameras: int = 1,
-) -> DeviceFinder:
+def open_on_device(options: FinderOptions, inference: InferenceOptions, cameras: int = 1) -> DeviceFinder:
     """Finds and loads both networks, on the device that the options name; `auto` is the GPU where torch has one.
+
+    Args:
+        options: which networks; sizes of batches are made ready for these.
+        inference: where they run.
+        cameras: most frames at once.
 
     Raises:
         BackendError: torch cannot use the GPU, or cannot run one of the networks.
@@ -53,14 +50,13 @@ def open_on_device(
     """
     device = torch_device(inference.device)
     half = inference.precision == "fp16" and device.type == "cuda"
-    detector_card = find_model(DetectorCard, detector.model, inference.folders)
-    pose_card = find_model(PoseCard, estimator.model, inference.folders)
+    detector_card = find_model(DetectorCard, options.detector.model, inference.folders)
+    pose_card = find_model(PoseCard, options.estimator.model, inference.folders)
     boxes = BatchedNetwork(load_detector(detector_card), _shape(detector_card.input), device, half)
     poses = BatchedNetwork(load_pose(pose_card), _shape(pose_card.input), device, half)
     finder = DeviceFinder(
-        DeviceDetector(detector_card, boxes, cameras), DeviceEstimator(pose_card, poses, estimator), device, cameras
+        DeviceDetector(detector_card, boxes, cameras), DeviceEstimator(pose_card, poses, options.estimator), device
     )
-    finder.set_options(detector, estimator, toks)
     logger.info(
         "detection (%s), poses (%s) and TOKS run in torch %s (%s, %s)",
         detector_card.name,
@@ -94,11 +90,11 @@ class _Before:
 
 @dataclass(frozen=True)
 class _Launched:
-    """A frame of every camera, under way.
+    """Frames under way.
 
     Attributes:
         rows: what comes down, see `_packed`.
-        counts: people of each camera.
+        counts: people of each frame.
         watch: when which stage was done.
         used: tensors of one lane that the other one reads; they must live until it has done so.
     """
@@ -110,24 +106,22 @@ class _Launched:
 
 
 class DeviceFinder:
-    """A `PeopleFinder` on one device, for one or several cameras.
+    """A `BatchFinder` on one device. It keeps what each camera's last frame showed there.
+
+    Frames are detected in one batch; their people are estimated in common batches, as far as the options are the same.
 
     Args:
         detector: finds boxes.
         estimator: finds poses in them.
         device: of both.
-        cameras: how many; their frames are detected in one batch, their people estimated in common batches.
     """
 
-    def __init__(
-        self, detector: DeviceDetector, estimator: DeviceEstimator, device: torch.device, cameras: int = 1
-    ) -> None:
+    def __init__(self, detector: DeviceDetector, estimator: DeviceEstimator, device: torch.device) -> None:
         self._detector = detector
         self._estimator = estimator
         self._device = device
-        self._options = DetectorOptions(), EstimatorOptions(), ToksOptions()
-        self._uploads = [Upload(device) for _ in range(cameras)]
-        self._before: list[_Before | None] = [None] * cameras
+        self._uploads: dict[int, Upload] = {}
+        self._before: dict[int, _Before] = {}
         self._detection, self._estimation = Lane(device), Lane(device)
         self._launched: deque[_Launched] = deque()
         self._closed = False
@@ -137,21 +131,17 @@ class DeviceFinder:
     def cards(self) -> tuple[DetectorCard, PoseCard]:
         return self._detector.card, self._estimator.card
 
-    def set_options(self, detector: DetectorOptions, estimator: EstimatorOptions, toks: ToksOptions) -> None:
-        self._options = detector, estimator, toks
-
-    def find(self, image_bgr: ImageArray, previous: Poses | None) -> Poses:
-        """As `PeopleFinder.find`; the poses of the frame before are those that stayed here."""
-        self.submit([image_bgr], [previous is not None])
-        return self.collect()[0]
+    def find_all(self, frames: Sequence[CameraFrame]) -> list[Poses]:
+        self.submit(frames)
+        return self.collect()
 
     @torch.inference_mode()
-    def submit(self, images_bgr: Sequence[ImageArray], carry_over: Sequence[bool]) -> None:
-        """Launches the next frame of every camera; with people to carry over, once the frame before is done.
+    def submit(self, frames: Sequence[CameraFrame]) -> None:
+        """Launches the next frames of some cameras; with people to carry over, once the frames before are done.
 
         Args:
-            images_bgr: [H, W, 3] uint8 of each camera, of any sizes; they may be changed afterwards.
-            carry_over: for each camera, whether people are looked for where its last frame had them (TOKS).
+            frames: at most one of each camera; images may be changed afterwards. Of `previous` it only matters whether
+                it is None: who was found in the frame before is known here.
 
         Raises:
             DeviceMemoryError: the device's memory is too small, even in the smallest batches.
@@ -160,7 +150,7 @@ class DeviceFinder:
         if self._closed:
             raise ModelError("the people finder is closed")
         try:
-            self._launched.append(self._launch(images_bgr, carry_over))
+            self._launched.append(self._launch(frames))
         except torch.OutOfMemoryError as error:
             text = " ".join(str(error).split())[:300]
             raise DeviceMemoryError(
@@ -168,7 +158,7 @@ class DeviceFinder:
             ) from None
 
     def collect(self) -> list[Poses]:
-        """The people of the oldest frame that was submitted and not collected, for every camera, without ids."""
+        """The people of the oldest frames that were submitted and not collected, without ids."""
         launched = self._launched.popleft()
         rows = launched.rows.wait().numpy()
         seconds = launched.watch.between
@@ -180,70 +170,81 @@ class DeviceFinder:
         parts = np.split(rows, np.cumsum(launched.counts)[:-1])
         return [_unpacked(part) for part in parts]
 
+    def forget(self, camera: int) -> None:
+        self._uploads.pop(camera, None)
+        self._before.pop(camera, None)
+
     def close(self) -> None:
         """Frees the networks; what was not collected is lost."""
         self._closed = True
         self._launched.clear()
-        self._before = [None] * len(self._before)
+        self._before.clear()
         self._detector.close()
         self._estimator.close()
 
-    def _launch(self, images_bgr: Sequence[ImageArray], carry_over: Sequence[bool]) -> _Launched:
-        detector, estimator, toks = self._options
+    def _launch(self, frames: Sequence[CameraFrame]) -> _Launched:
         watch = Watch(self._device)
         with self._detection.work():
             watch.mark("begin")
-            frames = [upload(image) for upload, image in zip(self._uploads, images_bgr, strict=True)]
-            detected = self._detector.detect(frames, detector)
+            images = [self._uploaded(frame) for frame in frames]
+            detected = self._detector.detect(images, [frame.options.detector for frame in frames])
             watch.mark("detected")
         self._estimation.follow(self._detection)
         with self._estimation.work():
-            carried = [
-                self._carried(camera, image, boxes, toks) if wanted else boxes[:0]
-                for camera, (image, (boxes, _), wanted) in enumerate(zip(images_bgr, detected, carry_over, strict=True))
+            boxes = [
+                torch.cat([found, self._carried(frame, found)])
+                for frame, (found, _) in zip(frames, detected, strict=True)
             ]
-            boxes = [torch.cat([found[0], more]) for found, more in zip(detected, carried, strict=True)]
-            counts = [len(b) for b in boxes]
             watch.mark("boxes")
-            if sum(counts):
-                keypoints, scores = self._estimator.estimate(frames, boxes, estimator)
-            else:
-                keypoints, scores = frames[0].new_zeros(0, COUNT, 2), frames[0].new_zeros(0, COUNT)
+            estimated = self._estimated(frames, images, boxes)
             watch.mark("estimated")
-            cameras = zip(
-                torch.split(keypoints, counts),
-                torch.split(scores, counts),
-                boxes,
-                [certainty for _, certainty in detected],
-                strict=True,
-            )
-            rows = torch.cat([self._chosen(camera, *about, toks) for camera, about in enumerate(cameras)])
+            candidates = [
+                self._candidates(*pose, found, scores)
+                for pose, found, (_, scores) in zip(estimated, boxes, detected, strict=True)
+            ]
+            stay = [keep_best(poses, frame.options.toks) for poses, frame in zip(candidates, frames, strict=True)]
+            rows = torch.cat([_packed(*about) for about in zip(candidates, stay, strict=True)])
             watch.mark("done")  # before the download, whose arrival is waited for
             download = Download(rows)
-        return _Launched(download, counts, watch, [*frames, *(part for pair in detected for part in pair)])
+            for frame, poses, those in zip(frames, candidates, stay, strict=True):
+                self._before[frame.camera] = _Before(poses.keypoints, torch.where(those[:, None], poses.scores, 0))
+        counts = [len(b) for b in boxes]
+        return _Launched(download, counts, watch, [*images, *(part for pair in detected for part in pair)])
 
-    def _carried(self, camera: int, image: ImageArray, detected: Tensor, toks: ToksOptions) -> Tensor:
+    def _uploaded(self, frame: CameraFrame) -> Tensor:
+        if frame.camera not in self._uploads:
+            self._uploads[frame.camera] = Upload(self._device)
+        return self._uploads[frame.camera](frame.image_bgr)
+
+    def _estimated(
+        self, frames: Sequence[CameraFrame], images: Sequence[Tensor], boxes: Sequence[Tensor]
+    ) -> list[tuple[Tensor, Tensor]]:
+        """For each frame keypoints [P, 15, 2] and scores [P, 15] of the people in its boxes."""
+        nobody = images[0].new_zeros(0, COUNT, 2), images[0].new_zeros(0, COUNT)
+        found = [nobody] * len(frames)
+        for options, members in alike(frames).items():
+            some = [k for k in members if len(boxes[k])]
+            if some:
+                parts = self._estimator.estimate([images[k] for k in some], [boxes[k] for k in some], options)
+                counts = [len(boxes[k]) for k in some]
+                for k, keypoints, scores in zip(some, *(torch.split(part, counts) for part in parts), strict=True):
+                    found[k] = keypoints, scores
+        return found
+
+    def _carried(self, frame: CameraFrame, detected: Tensor) -> Tensor:
         """The boxes [C, 4] of the camera's last frame that no detected one covers. The host waits for that frame."""
-        before = self._before[camera]
-        if before is None:
+        before = self._before.get(frame.camera)
+        if before is None or frame.previous is None:
             return detected[:0]
-        size = image.shape[1], image.shape[0]
+        size, toks = (frame.image_bgr.shape[1], frame.image_bgr.shape[0]), frame.options.toks
         boxes, proposed = carried_boxes(before.keypoints, before.scores, size, toks)
         return boxes[proposed & not_detected(boxes, detected, toks)]
 
-    def _chosen(
-        self, camera: int, keypoints: Tensor, scores: Tensor, boxes: Tensor, box_scores: Tensor, toks: ToksOptions
-    ) -> Tensor:
-        """The rows of a camera's people as they come down; who stays is remembered for the next frame.
-
-        Detected boxes come first: `box_scores` [D] are theirs, the other boxes were carried over.
-        """
+    def _candidates(self, keypoints: Tensor, scores: Tensor, boxes: Tensor, box_scores: Tensor) -> Candidates:
+        """Detected boxes come first: `box_scores` [D] are theirs, the other boxes were carried over."""
         carried = torch.arange(len(boxes), device=self._device) >= len(box_scores)
         unknown = box_scores.new_full((len(boxes) - len(box_scores),), torch.nan)
-        candidates = Candidates(keypoints, scores, boxes, torch.cat([box_scores, unknown]), carried)
-        stay = keep_best(candidates, toks)
-        self._before[camera] = _Before(keypoints, torch.where(stay[:, None], scores, 0))
-        return _packed(candidates, stay)
+        return Candidates(keypoints, scores, boxes, torch.cat([box_scores, unknown]), carried)
 
 
 def _packed(poses: Candidates, stay: Tensor) -> Tensor:

@@ -41,8 +41,9 @@ def test_a_tracker_with_the_same_options_finds_what_was_built(gpu_machine, toy_n
 
     options = PipelineOptions(inference=InferenceOptions(models=str(toy_networks), precision="fp32", threads=1))
     pipeline = Pipeline.from_options(options)
-    assert pipeline._finder._detector._session.runs_on.startswith("TensorRT")
-    assert pipeline._finder._estimator._session.runs_on.startswith("ONNX Runtime")  # made for 4 people at once, not 16
+    finder = pipeline._finder._finder
+    assert finder._detector._session.runs_on.startswith("TensorRT")
+    assert finder._estimator._session.runs_on.startswith("ONNX Runtime")  # made for 4 people at once, not 16
     assert pipeline._tracker.matcher._session.runs_on.startswith("TensorRT")
     pipeline.close()
 

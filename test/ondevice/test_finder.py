@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,9 +17,9 @@ from keytrack_ros.estimation import EstimatorOptions
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.inference.session import DeviceMemoryError
 from keytrack_ros.media.sources import read_image
-from keytrack_ros.ondevice.finder import DeviceFinder
+from keytrack_ros.people import CameraFrame, FinderOptions, OneCamera
 from keytrack_ros.pipeline import STAGES, Pipeline, PipelineOptions
-from keytrack_ros.poses import Poses
+from keytrack_ros.poses import ImageArray, Poses
 from keytrack_ros.toks import ToksOptions
 from keytrack_ros.tracker import PoseTracker
 from test import toy
@@ -31,8 +32,12 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def finder(networks: Path, device: torch.device) -> DeviceFinder:
-    return toy_finder(networks, device)
+def finder(networks: Path, device: torch.device) -> OneCamera:
+    return OneCamera(toy_finder(networks, device), FinderOptions())
+
+
+def frame_of(image: ImageArray, carry_over: bool, camera: int = 0, **options: Any) -> CameraFrame:
+    return CameraFrame(camera, image, Poses.empty() if carry_over else None, FinderOptions(**options))
 
 
 def assert_same(found: Poses, expected: Poses, pixels: float = 0.01) -> None:
@@ -75,10 +80,10 @@ def test_pipeline_on_one_device_tracks_the_toy_world_as_the_one_with_sessions(ne
 def test_frames_that_overlap_give_what_frames_one_by_one_give(networks, device):
     frames = [toy.draw_frame(places) for places in toy.walk(6, 3)]
     alone, overlapped = toy_finder(networks, device), toy_finder(networks, device)
-    expected = [alone.find(frame, Poses.empty()) for frame in frames]
+    expected = [alone.find_all([frame_of(frame, True)])[0] for frame in frames]
     found = []
     for frame in frames:
-        overlapped.submit([frame], [True])
+        overlapped.submit([frame_of(frame, True)])
         if frame is not frames[0]:
             found += overlapped.collect()
     found += overlapped.collect()
@@ -90,19 +95,60 @@ def test_cameras_share_batches_and_nothing_else(networks, device):
     small = (640, 480)
     left = [toy.draw_frame(places) for places in toy.walk(4, 4)]
     right = [toy.draw_frame([(200 + 5 * k, 200)] if k % 2 else [], small) for k in range(4)]
-    both = toy_finder(networks, device, cameras=2, batch_size=3)  # five people in two batches, across cameras
+    both = toy_finder(networks, device, cameras=2)
     single = toy_finder(networks, device), toy_finder(networks, device)
+    estimator = EstimatorOptions(batch_size=3)  # five people in two batches, across cameras
     for images in zip(left, right, strict=True):
-        both.submit(images, [True, False])
-        for poses, image, finder, wanted in zip(both.collect(), images, single, (Poses.empty(), None), strict=True):
-            assert_same(poses, finder.find(image, wanted))
+        frames = [frame_of(image, k == 0, k, estimator=estimator) for k, image in enumerate(images)]
+        for poses, frame, finder in zip(both.find_all(frames), frames, single, strict=True):
+            assert_same(poses, finder.find_all([frame])[0])
+
+
+def test_cameras_with_options_of_their_own_and_frames_now_and_then(networks, device):
+    options = (
+        FinderOptions(),
+        FinderOptions(estimator=EstimatorOptions(flip_test=True)),
+        FinderOptions(detector=DetectorOptions(score_threshold=1.0)),  # sees nobody by itself
+    )
+    together = toy_finder(networks, device, cameras=3)
+    single = [toy_finder(networks, device) for _ in options]
+    for number, places in enumerate(toy.walk(6, 3)):
+        image = toy.draw_frame(places)
+        frames = [
+            CameraFrame(k, image, Poses.empty(), replace(mine, detector=DetectorOptions()) if number == 0 else mine)
+            for k, mine in enumerate(options)
+            if number % (k + 1) == 0
+        ]
+        for poses, frame in zip(together.find_all(frames), frames, strict=True):
+            assert_same(poses, single[frame.camera].find_all([frame])[0])
+            assert len(poses) == 3
+            assert poses.carried.all() == (frame.camera == 2 and number > 0)
+    together.forget(0)  # its number may be given to another camera, which has seen nobody yet
+    assert len(together.find_all([CameraFrame(0, image, Poses.empty(), options[2])])[0]) == 0
+
+
+def test_nothing_is_kept_of_frames_that_failed(networks, device, monkeypatch):
+    finder = toy_finder(networks, device, cameras=2)
+    at, elsewhere = (toy.draw_frame([place]) for place in ((200, 300), (500, 300)))
+    finder.find_all([frame_of(at, False, 0)])
+
+    def fails(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("keytrack_ros.ondevice.finder.Download", fails)
+    with pytest.raises(DeviceMemoryError):
+        finder.find_all([frame_of(elsewhere, False, 0), frame_of(elsewhere, False, 1)])
+    monkeypatch.undo()
+    blind = DetectorOptions(score_threshold=1.0)
+    found = finder.find_all([frame_of(at, True, 0, detector=blind), frame_of(elsewhere, True, 1, detector=blind)])
+    assert [len(poses) for poses in found] == [1, 0]
 
 
 def test_who_is_not_to_be_carried_over_is_not(finder):
-    blind = DetectorOptions(score_threshold=1.0), EstimatorOptions(), ToksOptions()
+    blind = FinderOptions(detector=DetectorOptions(score_threshold=1.0))
     frame = toy.draw_frame([(200, 300), (500, 300)])
     assert len(finder.find(frame, None)) == 2
-    finder.set_options(*blind)
+    finder.set_options(blind)
     carried = finder.find(frame, Poses.empty())
     assert carried.carried.tolist() == [True, True]
     assert np.isnan(carried.box_scores).all()
@@ -113,7 +159,7 @@ def test_who_is_not_to_be_carried_over_is_not(finder):
 def test_flip_test_may_be_switched_on_while_it_runs(networks, finder):
     frame = toy.draw_frame([(200, 300), (700, 300)])  # the second one half outside
     finder.find(frame, None)
-    finder.set_options(DetectorOptions(), EstimatorOptions(flip_test=True), ToksOptions())
+    finder.set_options(FinderOptions(estimator=EstimatorOptions(flip_test=True)))
     flipped = finder.find(frame, None)
     options = PipelineOptions(
         detector=DetectorOptions(model=toy.DETECTOR),

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from keytrack_ros.detection import DetectorOptions
 from keytrack_ros.estimation import EstimatorOptions
 from keytrack_ros.inference.cards import DetectorCard, PoseCard
 from keytrack_ros.inference.registry import find_model
@@ -17,23 +16,18 @@ from keytrack_ros.ondevice.batches import BatchedNetwork
 from keytrack_ros.ondevice.detection import DeviceDetector
 from keytrack_ros.ondevice.estimation import DeviceEstimator
 from keytrack_ros.ondevice.finder import DeviceFinder
-from keytrack_ros.toks import ToksOptions
 from test import toy
 
 
-def toy_finder(folder: Path, device: torch.device, cameras: int = 1, batch_size: int = 16) -> DeviceFinder:
+def toy_finder(folder: Path, device: torch.device, cameras: int = 1) -> DeviceFinder:
     """A finder of the toy world's people on a device; `folder` is what `toy.write_networks` wrote."""
     detector = find_model(DetectorCard, toy.DETECTOR, [folder])
     pose = find_model(PoseCard, toy.ESTIMATOR, [folder])
-    options = EstimatorOptions(batch_size=batch_size)
-    finder = DeviceFinder(
+    return DeviceFinder(
         DeviceDetector(detector, BatchedNetwork(ToyDetector(detector.path), (3, 416, 416), device, False), cameras),
-        DeviceEstimator(pose, BatchedNetwork(ToyPose(pose.path), (3, 64, 48), device, False), options),
+        DeviceEstimator(pose, BatchedNetwork(ToyPose(pose.path), (3, 64, 48), device, False), EstimatorOptions()),
         device,
-        cameras,
     )
-    finder.set_options(DetectorOptions(), options, ToksOptions())
-    return finder
 
 
 class _Toy(nn.Module):
