@@ -82,6 +82,8 @@ FIGURE_7: dict[str, Changes] = {
     "96 × 72": {"columns": 96, "rows": 72},
 }
 
+VARIANTS = {"table3": TABLE_3, "figure7": FIGURE_7}
+
 MEMORIES = (1, 2, 3, 4, 6, 8)
 """Past frames that the tracker searches, with one network that knows gaps up to the largest of them."""
 
@@ -263,49 +265,35 @@ def _budget(steps: int, batch: int, rate: float, precision: str, threads: int) -
     }
 
 
-def _experiment(name: str, variants: Mapping[str, Changes], experiment: Experiment) -> None:
+@app.command(
+    "table3",
+    help="Each embedding left out, and relative position in place of position or besides (the paper's Table 3).",
+)
+@app.command(
+    "figure7",
+    help="Number of layers, width, heads, and resolution of the position tokens (the paper's Figure 7).",
+)
+def variants(
+    context: typer.Context,
+    data: Data,
+    out: Out,
+    steps: Steps = 400,
+    batch: Batch = 256,
+    rate: Rate = 1e-3,
+    pairs: Pairs = 4096,
+    settings: Settings = "1,4",
+    precision: Precision = "float32",
+    threads: Threads = 0,
+) -> None:
     """Trains and measures one variant after another; what is known is shown after each."""
-    results = {}
-    for variant, changes in variants.items():
-        results[variant] = experiment.figures(variant, changes)
-        report({variant: results[variant]}, None)
-    report(results, experiment.out / f"{name}.csv")
-
-
-@app.command()
-def table3(
-    data: Data,
-    out: Out,
-    steps: Steps = 400,
-    batch: Batch = 256,
-    rate: Rate = 1e-3,
-    pairs: Pairs = 4096,
-    settings: Settings = "1,4",
-    precision: Precision = "float32",
-    threads: Threads = 0,
-) -> None:
-    """Each embedding left out, and relative position in place of position or besides (the paper's Table 3)."""
+    name = str(context.info_name)
     with errors_shown():
-        budget = _budget(steps, batch, rate, precision, threads)
-        _experiment("table3", TABLE_3, Experiment(data, out, budget, settings, pairs))
-
-
-@app.command()
-def figure7(
-    data: Data,
-    out: Out,
-    steps: Steps = 400,
-    batch: Batch = 256,
-    rate: Rate = 1e-3,
-    pairs: Pairs = 4096,
-    settings: Settings = "1,4",
-    precision: Precision = "float32",
-    threads: Threads = 0,
-) -> None:
-    """Number of layers, width, heads, and resolution of the position tokens (the paper's Figure 7)."""
-    with errors_shown():
-        budget = _budget(steps, batch, rate, precision, threads)
-        _experiment("figure7", FIGURE_7, Experiment(data, out, budget, settings, pairs))
+        experiment = Experiment(data, out, _budget(steps, batch, rate, precision, threads), settings, pairs)
+        results = {}
+        for variant, changes in VARIANTS[name].items():
+            results[variant] = experiment.figures(variant, changes)
+            report({variant: results[variant]})
+        report(results, out / f"{name}.csv")
 
 
 @app.command("past-frames")

@@ -29,7 +29,7 @@ def few(monkeypatch) -> dict[str, dict]:
     """A table of two variants of a small network."""
     small = {"layers": 1, "width": 16, "heads": 2, "intermediate": 16}
     variants = {"all": small, "48 × 36, relative": {**small, "columns": 48, "rows": 36, "embeddings": "type,relative"}}
-    monkeypatch.setattr(paper, "TABLE_3", variants)
+    monkeypatch.setitem(paper.VARIANTS, "table3", variants)
     return variants
 
 
