@@ -101,19 +101,29 @@ class PredictedOksMatcher:
         return TrackScores(oks(query.current, tracks, 3 * skeleton.SIGMAS), shift)
 
 
+PAPER = TrackerOptions(model="pose_entailment_paper", memory_frames=4, match_threshold=0.5, gating=False)
+
 OURS = {
     "default: track entailment": TrackerOptions(),
-    "paper: Pose Entailment": TrackerOptions(model="pose_entailment_paper", memory_frames=4, match_threshold=0.5),
+    "default without gating": TrackerOptions(gating=False),
+    "paper: Pose Entailment": PAPER,
+    "paper with gating": replace(PAPER, gating=True),
 }
-"""The two configurations of the package."""
+"""The two configurations of the package, each with and without clear cases settled by geometry."""
 
 RIVALS: dict[str, tuple[Callable[[], Matcher | TrackMatcher], TrackerOptions]] = {
-    "IoU": (IouMatcher, TrackerOptions(match_threshold=0.001, memory_frames=4)),
-    "IoU with t−1, boxes x 1.75": (GrownIouMatcher, TrackerOptions(match_threshold=0.001, memory_frames=1)),
-    "OKS": (OksMatcher, TrackerOptions(match_threshold=0.001, memory_frames=4)),
-    "OKS, sigmas x 4": (WideOksMatcher, TrackerOptions(match_threshold=0.005, memory_frames=4)),
-    "OKS with prediction": (lambda: PredictedOksMatcher(False), TrackerOptions(match_threshold=0.1)),
-    "OKS with prediction and camera": (lambda: PredictedOksMatcher(True), TrackerOptions(match_threshold=0.05)),
+    "IoU": (IouMatcher, TrackerOptions(gating=False, match_threshold=0.001, memory_frames=4)),
+    "IoU with t−1, boxes x 1.75": (
+        GrownIouMatcher,
+        TrackerOptions(gating=False, match_threshold=0.001, memory_frames=1),
+    ),
+    "OKS": (OksMatcher, TrackerOptions(gating=False, match_threshold=0.001, memory_frames=4)),
+    "OKS, sigmas x 4": (WideOksMatcher, TrackerOptions(gating=False, match_threshold=0.005, memory_frames=4)),
+    "OKS with prediction": (lambda: PredictedOksMatcher(False), TrackerOptions(gating=False, match_threshold=0.1)),
+    "OKS with prediction and camera": (
+        lambda: PredictedOksMatcher(True),
+        TrackerOptions(gating=False, match_threshold=0.05),
+    ),
 }
 """Matcher and the tracker's options; the thresholds of the first four are those that `choose` finds.
 

@@ -39,7 +39,7 @@ from keytrack_ros.tracker import PoseTracker, TrackerOptions
 
 SIZE = (1280, 720)
 FPS = 25.0
-PAPER = TrackerOptions(model="pose_entailment_paper", memory_frames=4, match_threshold=0.5)
+PAPER = TrackerOptions(model="pose_entailment_paper", memory_frames=4, match_threshold=0.5, gating=False)
 
 
 class PlainNetwork(EntailmentNetwork):
@@ -130,6 +130,8 @@ def main(
             "pairs, plain graph": PoseTracker(PAPER, plain_matcher(plain, threads)),
             "pairs, plain graph, our session": PoseTracker(PAPER, EntailmentMatcher(plain, inference)),
             "pairs (config/paper.yaml)": PoseTracker(PAPER, open_matcher(PAPER.model, inference)),
+            "pairs, with gating": PoseTracker(replace(PAPER, gating=True), open_matcher(PAPER.model, inference)),
+            "tracks, without gating": PoseTracker(TrackerOptions(gating=False), open_matcher(inference=inference)),
             "tracks (default)": PoseTracker(TrackerOptions(), open_matcher(inference=inference)),
         }
     wall: dict[str, list[float]] = {name: [] for name in trackers}

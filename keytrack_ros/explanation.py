@@ -43,7 +43,7 @@ class Candidate:
         gap_frames, gap_s: how long ago it was seen last.
         score: by which poses and tracks are assigned, 0..1.
         network: probability of this pose and this track alone, before other poses and tracks are considered; of a
-            network of pairs that of the most alike past pose, which is the score.
+            network of pairs that of the most alike past pose, which is the score; None where geometry settled the case.
         pairs: of a network of pairs: how many frames ago each past pose was, and its score, newest first.
         predicted_oks: OKS with where the track should be at constant velocity, the camera's motion included.
         last_oks: OKS with the track's last pose where that was.
@@ -55,7 +55,7 @@ class Candidate:
     gap_frames: int
     gap_s: float
     score: float
-    network: float
+    network: float | None
     pairs: tuple[tuple[int, float], ...]
     predicted_oks: float
     last_oks: float
@@ -139,6 +139,13 @@ def explain(comparison: Comparison, tracked: Poses, threshold: float) -> FrameEx
     asked = _pairs(comparison)
     newest = {int(track_id): k for k, track_id in reversed(list(enumerate(query.past.track_ids)))}
 
+    def network(row: int, track: int) -> float | None:
+        if found.settled is not None and found.settled[row, track]:
+            return None
+        if found.logits is None:
+            return float(scores[row, track])
+        return float(np.exp(-np.logaddexp(0, -found.logits[row, track])))
+
     def candidate(row: int, track: int) -> Candidate:
         track_id = int(query.track_ids[track])
         shared = query.current.visible[row] & shown.visible[track]
@@ -149,7 +156,7 @@ def explain(comparison: Comparison, tracked: Poses, threshold: float) -> FrameEx
             gap_frames=int(query.gaps[newest[track_id]]),
             gap_s=float(query.seconds[newest[track_id]]),
             score=score,
-            network=score if found.logits is None else float(np.exp(-np.logaddexp(0, -found.logits[row, track]))),
+            network=network(row, track),
             pairs=tuple(asked.get((row, track_id), ())),
             predicted_oks=float(predicted[row, track]),
             last_oks=float(resting[row, track]),
@@ -279,7 +286,10 @@ def _reason(
 
 
 def _said(candidate: Candidate) -> str:
-    return f"score {candidate.score:.2f}, network {candidate.network:.2f}, predicted OKS {candidate.predicted_oks:.2f}"
+    oks_said = f"predicted OKS {candidate.predicted_oks:.2f}"
+    if candidate.network is None:
+        return f"nobody else is around, {oks_said}"
+    return f"score {candidate.score:.2f}, network {candidate.network:.2f}, {oks_said}"
 
 
 def _ago(frames: int) -> str:

@@ -20,8 +20,9 @@ ImageArray = npt.NDArray[np.uint8]
 class Poses:
     """P people of one frame.
 
-    Arrays are converted to the dtypes below and made read-only. A keypoint whose coordinate or score is not finite
-    becomes a missing one (0, 0, score 0). All fields but the first two may be left out.
+    Arrays are copied to the dtypes below and made read-only; those of other `Poses` are shared. A keypoint whose
+    coordinate or score is not finite becomes a missing one (0, 0, score 0). All fields but the first two may be left
+    out.
 
     Attributes:
         keypoints: [P, 15, 2] float32, x to the right and y down, pixels of the source image.
@@ -48,16 +49,14 @@ class Poses:
 
     def __post_init__(self) -> None:
         count = len(self.scores)
-        keypoints = np.array(self.keypoints, np.float32).reshape(
-            (0, skeleton.COUNT, 2) if count == 0 else np.shape(self.keypoints)
-        )
-        scores = np.array(self.scores, np.float32).reshape((0, skeleton.COUNT) if count == 0 else np.shape(self.scores))
+        nobody = np.zeros((0, skeleton.COUNT, 2)), np.zeros((0, skeleton.COUNT))
+        keypoints, scores = (self.keypoints, self.scores) if count else nobody
         self._set("keypoints", keypoints, (count, skeleton.COUNT, 2), np.float32)
         self._set("scores", scores, (count, skeleton.COUNT), np.float32)
-        finite = np.isfinite(self.keypoints).all(-1) & np.isfinite(self.scores)
-        if not finite.all():
-            self._set("keypoints", np.where(finite[..., None], keypoints, 0), None, np.float32)
-            self._set("scores", np.where(finite, scores, 0), None, np.float32)
+        if not (np.isfinite(self.keypoints).all() and np.isfinite(self.scores).all()):
+            finite = np.isfinite(self.keypoints).all(-1) & np.isfinite(self.scores)
+            self._set("keypoints", np.where(finite[..., None], self.keypoints, 0), None, np.float32)
+            self._set("scores", np.where(finite, self.scores, 0), None, np.float32)
         defaults: dict[str, tuple[Any, tuple[int, ...], Any]] = {
             "boxes": (None, (count, 4), np.float32),
             "box_scores": (1.0, (count,), np.float32),
@@ -75,7 +74,8 @@ class Poses:
             self._set(name, value, shape, dtype)
 
     def _set(self, name: str, value: Any, shape: tuple[int, ...] | None, dtype: Any) -> None:
-        array = np.array(value, dtype)
+        own = isinstance(value, np.ndarray) and value.base is None and not value.flags.writeable
+        array = value if own and value.dtype == dtype else np.array(value, dtype)  # of other `Poses`: shared
         if shape is not None and array.shape != shape:
             raise ValueError(f"Poses.{name} has shape {array.shape}; {shape} was expected")
         array.setflags(write=False)

@@ -10,10 +10,12 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from keytrack_ros.matching.gating import SETTLED_SCORE, clear_cases, open_cases
+from keytrack_ros.matching.histories import collect_histories, expected_poses, track_distances
 from keytrack_ros.matching.matcher import Matcher, MatchQuery, TrackMatcher, TrackQuery, TrackScores
 from keytrack_ros.options import Options, option
 from keytrack_ros.poses import BoolArray, FloatArray, IntArray, Poses
@@ -41,6 +43,10 @@ class TrackerOptions(Options):
         "n: how many nearest tracks, or poses of each past frame, a pose is compared with",
         at_least=1,
         at_most=50,
+    )
+    gating: bool = option(
+        True,
+        "settle clear cases (one pose where one track was expected, nobody else around) by geometry, without network",
     )
     match_threshold: float = option(
         0.1,
@@ -198,7 +204,7 @@ class PoseTracker:
         seconds = np.repeat([stamp - frame.stamp for frame in self._memory], lengths).astype(np.float32)
         camera = np.repeat([self._camera - frame.camera for frame in self._memory], lengths, 0).reshape(-1, 2)
         track_ids, column = np.unique(past.track_ids, return_inverse=True)
-        query = TrackQuery(seen, past, gaps, seconds, camera, track_ids, self.options.candidates)
+        query = TrackQuery(seen, past, gaps, seconds, camera, track_ids, self.options.candidates, self.options.gating)
         found = TrackScores.none(len(seen), len(track_ids))
         pairs, pair_scores = np.zeros((0, 2), np.int64), np.zeros(0, np.float32)
         if len(seen) > 0 and len(past) > 0:
@@ -206,10 +212,24 @@ class PoseTracker:
                 found = self.matcher.score_tracks(query)
             else:
                 pairs = candidate_pairs(seen, past, gaps, self.options.candidates)
+                if query.gating:
+                    found = _settled(query)
+                    pairs = pairs[open_cases(found.scores > 0)[pairs[:, 0], column[pairs[:, 1]]]]
                 if len(pairs):
                     pair_scores = self.matcher.score(MatchQuery(seen, past, gaps, seconds, pairs, frame_size))
                     np.maximum.at(found.scores, (pairs[:, 0], column[pairs[:, 1]]), pair_scores)
         return Comparison(query, found, pairs, pair_scores)
+
+
+def _settled(query: TrackQuery) -> TrackScores:
+    """Scores of the clear cases alone, for matchers of pairs, which know no tracks."""
+    histories = collect_histories(query.past, query.gaps, query.seconds, query.track_ids)
+    expected = expected_poses(histories, histories.velocities)
+    current = query.current
+    distance = track_distances(current.keypoints[None], current.visible[None], expected, histories)[0]
+    clear = clear_cases(distance, histories.frames)
+    none = TrackScores.none(len(current), len(query.track_ids))
+    return replace(none, scores=np.where(clear, SETTLED_SCORE, none.scores), settled=clear)
 
 
 def candidate_pairs(current: Poses, past: Poses, gaps: IntArray, nearest: int) -> IntArray:

@@ -149,7 +149,7 @@ class TestGeometry:
 
 @pytest.mark.parametrize(("model", "pairs"), [("auto", 0), ("pose_entailment_paper", 3)])
 def test_the_shipped_networks(model: str, pairs: int):
-    options = TrackerOptions(model=model, memory_frames=3, match_threshold=0.5)
+    options = TrackerOptions(model=model, memory_frames=3, match_threshold=0.5, gating=False)
     tracker = PoseTracker(options)
     for frame in range(5):
         found = explained(tracker, people((100 + 4 * frame, 300), (180 - 4 * frame, 304)), frame / 10)
@@ -209,9 +209,19 @@ def test_the_drawing_shows_tracks_that_are_not_seen_and_words():
     assert (image == 128).all()
 
 
+def test_a_clear_case_is_said_to_be_settled_by_geometry():
+    tracker = PoseTracker(TrackerOptions())
+    for frame in range(2):
+        found = explained(tracker, people((100 + 2 * frame, 300), (400, 304)), frame / 10)
+    first = found.poses[0]
+    assert (first.cause, first.score) == ("best", pytest.approx(0.99))
+    assert [candidate.network for candidate in first.candidates] == [None]
+    assert first.reason.startswith("continues 1, seen in the last frame: nobody else is around, predicted OKS ")
+
+
 def test_many_people_get_more_columns():
     count = 40
-    tracker = PoseTracker(TrackerOptions(candidates=3), OksMatcher())
+    tracker = PoseTracker(TrackerOptions(candidates=3, gating=False), OksMatcher())
     places = [(60.0 + 90 * (k % 8), 90 + 100 * (k // 8)) for k in range(count)]
     tracker.update(people(*places), SIZE, 0.0)
     tracked = tracker.update(people(*places), SIZE, 0.1)

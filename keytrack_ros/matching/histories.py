@@ -8,11 +8,12 @@ depends on where in the picture, how large or at which frame rate people are see
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from keytrack_ros import skeleton
-from keytrack_ros.matching.motion import HORIZON_S, centroids, mean_offsets, pose_sizes, velocities
+from keytrack_ros.matching.motion import HORIZON_S, centroids, mean_offsets, pose_sizes, squared_lengths, velocities
 from keytrack_ros.poses import BoolArray, FloatArray, IntArray, Poses
 
 OBSERVATIONS = 6
@@ -53,8 +54,16 @@ class Histories:
         """[T, 2] pixels per second."""
         return velocities(self.keypoints, self.visible, self.seconds)
 
+    @cached_property
+    def sizes(self) -> FloatArray:
+        """[T, K] pixels, see `pose_sizes`."""
+        return pose_sizes(self.keypoints, self.visible)
+
     def __getitem__(self, rows: IntArray) -> Histories:
-        return Histories(self.keypoints[rows], self.scores[rows], self.seconds[rows], self.frames[rows])
+        part = Histories(self.keypoints[rows], self.scores[rows], self.seconds[rows], self.frames[rows])
+        if "sizes" in vars(self):  # what is known of all is known of some
+            vars(part)["sizes"] = self.sizes[rows]
+        return part
 
 
 def collect_histories(
@@ -73,15 +82,16 @@ def collect_histories(
     scores = np.zeros((tracks, observations, skeleton.COUNT), np.float32)
     ages = np.zeros((tracks, observations), np.float32)
     frames = np.zeros(tracks, np.float32)
-    filled = np.zeros(tracks, np.int64)
-    track = np.searchsorted(track_ids, past.track_ids)
-    for gap in np.unique(gaps):  # an id occurs once a frame, so a frame can be entered at once
-        rows = np.flatnonzero(gaps == gap)
-        rows = rows[(filled[track[rows]] < observations) & past.visible[rows].any(1)]
-        to, slot = track[rows], filled[track[rows]]
-        keypoints[to, slot], scores[to, slot], ages[to, slot] = past.keypoints[rows], past.scores[rows], seconds[rows]
-        frames[to] = np.where(slot == 0, gap, frames[to])
-        filled[to] += 1
+    rows = np.flatnonzero(past.visible.any(1))
+    track = np.searchsorted(track_ids, past.track_ids[rows])
+    order = np.argsort(track, kind="stable")  # by track, newest first
+    rows, track = rows[order], track[order]
+    slot = np.arange(len(rows)) - np.searchsorted(track, track)  # the how manieth pose of its track
+    newest = slot == 0
+    frames[track[newest]] = gaps[rows[newest]]
+    kept = slot < observations
+    rows, to = rows[kept], (track[kept], slot[kept])
+    keypoints[to], scores[to], ages[to] = past.keypoints[rows], past.scores[rows], seconds[rows]
     return Histories(keypoints, scores, ages, frames)
 
 
@@ -91,19 +101,19 @@ def expected_poses(histories: Histories, velocity: FloatArray) -> FloatArray:
     return np.asarray(histories.keypoints[:, 0] + (velocity * ahead[:, None])[:, None], np.float32)
 
 
-def near_pairs(
-    keypoints: FloatArray, visible: BoolArray, expected: FloatArray, histories: Histories, nearest: int | None = None
-) -> IntArray:
-    """Poses and tracks that may belong together, for one scene or several at once.
+def track_distances(
+    keypoints: FloatArray, visible: BoolArray, expected: FloatArray, histories: Histories
+) -> FloatArray:
+    """How far poses are from where tracks are expected, for one scene or several at once.
 
     Args:
         keypoints, visible: [S, P, 15, 2] and [S, P, 15].
         expected: [S · T, 15, 2], see `expected_poses`.
         histories: S · T, scene by scene.
-        nearest: how many tracks a pose is paired with at most; None for all that are near enough.
 
     Returns:
-        [M, 3] scene, pose, track (0 … T − 1).
+        [S, P, T] float32, in sizes of the larger of both: length of the mean offset of the keypoints that both show, or
+        of the offset of their centroids where they share none; inf where one of them shows none.
     """
     scenes = len(keypoints)
     newest = histories.visible[:, 0].reshape(scenes, -1, skeleton.COUNT)
@@ -111,9 +121,23 @@ def near_pairs(
     offsets, shared = mean_offsets(keypoints, visible, expected, newest)
     apart = centroids(keypoints, visible)[:, :, None] - centroids(expected, newest)[:, None]
     offsets = np.where(shared[..., None] > 0, offsets, apart)
-    largest = pose_sizes(histories.keypoints, histories.visible).max(1).reshape(scenes, 1, -1)
-    distance = np.linalg.norm(offsets, axis=-1) / np.maximum(pose_sizes(keypoints, visible)[:, :, None], largest)
-    near = (distance < FARTHEST) & (visible.sum(-1) > 0)[:, :, None] & (newest.sum(-1) > 0)[:, None]
+    largest = histories.sizes.max(1).reshape(scenes, 1, -1)
+    distance = np.sqrt(squared_lengths(offsets)) / np.maximum(pose_sizes(keypoints, visible)[:, :, None], largest)
+    shown, newest_shown = (visible.sum(-1) > 0)[:, :, None], (newest.sum(-1) > 0)[:, None]
+    return np.where(shown & newest_shown, distance, np.inf).astype(np.float32)
+
+
+def near_pairs(distance: FloatArray, nearest: int | None = None) -> IntArray:
+    """Poses and tracks that may belong together.
+
+    Args:
+        distance: [S, P, T], see `track_distances`.
+        nearest: how many tracks a pose is paired with at most; None for all that are near enough.
+
+    Returns:
+        [M, 3] scene, pose, track (0 … T − 1).
+    """
+    near = distance < FARTHEST
     if nearest is not None and nearest < near.shape[2]:
         rank = np.argsort(np.argsort(np.where(near, distance, np.inf), axis=2, kind="stable"), axis=2)
         near &= rank < nearest
@@ -138,7 +162,7 @@ def pair_features(
     visible, past_visible = scores > 0, histories.visible
     exists = past_visible.sum(-1) > 0  # [N, K]
     size = pose_sizes(keypoints, visible)
-    past_sizes = pose_sizes(histories.keypoints, past_visible) * exists  # [N, K]
+    past_sizes = histories.sizes * exists  # [N, K]
     # The median: one pose of half a person or of a false one does not make everything look near or far.
     middle_one = np.maximum(exists.sum(1) - 1, 0) // 2
     usual = np.maximum(-np.sort(-past_sizes, axis=1)[np.arange(count), middle_one], 2)
@@ -174,7 +198,7 @@ def pair_features(
         by_keypoint(np.moveaxis(likeness, 2, 3)),
     ]
     step = velocity * ahead[:, :1] / unit[:, None]
-    to_middle = np.linalg.norm(middle[:, None] - moved[:, 0], axis=-1) / unit[:, None]
+    to_middle = np.sqrt(squared_lengths(middle[:, None] - moved[:, 0])) / unit[:, None]
     unmoved = (keypoints - histories.keypoints[:, 0]) / unit[:, None, None] * shared[:, 0, :, None]
     resting = (_likeness(unmoved, OKS_WIDTHS[1:])[:, 0] * shared[:, 0]).sum(-1) / divisor[:, 0]
     summary = [
@@ -199,7 +223,7 @@ def pair_features(
 
 def _likeness(offset: FloatArray, widths: FloatArray) -> FloatArray:
     """OKS of single keypoints: [..., 15, 2] offsets in sizes → [..., len(widths), 15]."""
-    distance2 = np.square(offset).sum(-1)[..., None, :]
+    distance2 = squared_lengths(offset)[..., None, :]
     return np.asarray(np.exp(-distance2 / (2 * np.square(2 * skeleton.SIGMAS * widths[:, None]))))
 
 

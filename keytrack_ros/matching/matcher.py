@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from keytrack_ros.poses import FloatArray, IntArray, Poses
+from keytrack_ros.poses import BoolArray, FloatArray, IntArray, Poses
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class TrackQuery:
             frame was taken.
         track_ids: [T] int64, ascending, the ids in `past`.
         candidates: how many nearest tracks a pose is compared with at most.
+        gating: whether clear cases are settled by geometry alone, see `keytrack_ros.matching.gating`.
     """
 
     current: Poses
@@ -60,6 +61,7 @@ class TrackQuery:
     camera: FloatArray
     track_ids: IntArray
     candidates: int
+    gating: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,14 @@ class TrackScores:
         shift: [2] float32, pixels by which the picture has moved since the newest remembered frame.
         logits: [P, T] float32, log-odds that the network gave each pair on its own, from which the scores were made;
             −inf where it was not asked. None of a matcher that has no such thing. Only explanations read it.
+        settled: [P, T] bool, clear cases, of which no network was asked; None where there was no gating. Only
+            explanations read it.
     """
 
     scores: FloatArray
     shift: FloatArray
     logits: FloatArray | None = None
+    settled: BoolArray | None = None
 
     @staticmethod
     def none(poses: int, tracks: int) -> TrackScores:

@@ -41,14 +41,22 @@ MOST_VOTERS = 16
 MOST_OFFSETS = 128
 """Bounds of the work in a crowd: poses with the most keypoints vote, on the shortest offsets."""
 
+_FAR = np.float32(1e30)
+
 
 def pose_sizes(keypoints: FloatArray, visible: BoolArray) -> FloatArray:
     """[...] size in pixels of poses [..., 15, 2]: root of the box's area, at least half its longer side."""
-    low = np.where(visible[..., None], keypoints, np.inf).min(-2)
-    high = np.where(visible[..., None], keypoints, -np.inf).max(-2)
-    extent = np.where(np.isfinite(high - low), high - low, 0)
-    size = np.maximum(np.sqrt(extent[..., 0] * extent[..., 1]), extent.max(-1) / 2)
+    by_axis = np.ascontiguousarray(np.moveaxis(keypoints, -1, 0))  # NumPy is three times as fast along the last axis
+    low, high = np.where(visible, by_axis, _FAR).min(-1), np.where(visible, by_axis, -_FAR).max(-1)
+    width, height = np.maximum(high - low, 0)
+    size = np.maximum(np.sqrt(width * height), np.maximum(width, height) / 2)
     return np.asarray(np.maximum(size, SMALLEST_SIZE), np.float32)
+
+
+def squared_lengths(vectors: FloatArray) -> FloatArray:
+    """[..., 2] → [...]; NumPy's sum over so short an axis takes several times as long."""
+    x, y = vectors[..., 0], vectors[..., 1]
+    return np.asarray(x * x + y * y)
 
 
 def centroids(keypoints: FloatArray, visible: BoolArray) -> FloatArray:
@@ -110,13 +118,13 @@ def camera_shift(
 
     scenes = np.arange(len(current))
     choices = np.concatenate([np.zeros((len(current), 1, 2), np.float32), offsets.reshape(len(current), -1, 2)], 1)
-    length = np.linalg.norm(choices, axis=-1) / person[:, None]
+    length = np.sqrt(squared_lengths(choices)) / person[:, None]
     possible = np.concatenate([np.ones((len(current), 1), bool), voting.reshape(len(current), -1)], 1)
     length = np.where(possible & (length < VOTE_REACH), length, np.inf)
     shortest = np.argsort(length, axis=1, kind="stable")[:, :MOST_OFFSETS]
     choices, length = np.take_along_axis(choices, shortest[..., None], 1), np.take_along_axis(length, shortest, 1)
 
-    apart2 = np.square(offsets[:, None] - choices[:, :, None, None]).sum(-1)  # [S, choices, P, T]
+    apart2 = squared_lengths(offsets[:, None] - choices[:, :, None, None])  # [S, choices, P, T]
     agreement = np.exp(-apart2 / np.square(VOTE_WIDTH * size[:, None]) / 2) * weight[:, None]
     votes = np.minimum(agreement.max(3).sum(2), agreement.max(2).sum(2)) - VOTE_COST * length
     won = agreement[scenes, votes.argmax(1)]  # [S, P, T]

@@ -8,6 +8,7 @@ from keytrack_ros import skeleton
 from keytrack_ros.errors import ModelError
 from keytrack_ros.inference.cards import MatcherCard
 from keytrack_ros.inference.options import InferenceOptions
+from keytrack_ros.matching.gating import SETTLED_SCORE, clear_cases, open_cases
 from keytrack_ros.matching.histories import (
     SUMMARY_WIDTH,
     TOKEN_WIDTH,
@@ -15,6 +16,7 @@ from keytrack_ros.matching.histories import (
     expected_poses,
     near_pairs,
     pair_features,
+    track_distances,
 )
 from keytrack_ros.matching.matcher import TrackQuery, TrackScores
 from keytrack_ros.matching.motion import camera_shift
@@ -53,7 +55,7 @@ class TrackEntailmentMatcher:
         self._session.close()
 
     def score_tracks(self, query: TrackQuery) -> TrackScores:
-        """Mutual probabilities, and the camera's shift.
+        """Mutual probabilities, and the camera's shift; with `query.gating` the network is not asked about clear cases.
 
         Poses without keypoints are compared with nobody.
         """
@@ -70,13 +72,19 @@ class TrackEntailmentMatcher:
             query.current.keypoints[None], visible[None], expected[None], histories.visible[None, :, 0]
         )[0]
         keypoints = query.current.keypoints - shift
-        pairs = near_pairs(keypoints[None], visible[None], expected, histories, query.candidates)
+        distance = track_distances(keypoints[None], visible[None], expected, histories)
+        clear = np.zeros((poses, tracks), bool)
+        if query.gating:
+            clear = clear_cases(distance[0], histories.frames)
+            distance = np.where(open_cases(clear), distance, np.inf)
+        pairs = near_pairs(distance, query.candidates)
         logits = np.full((poses, tracks), -np.inf, np.float32)
         if len(pairs):
             _, a, b = pairs.T
             tokens, summary = pair_features(keypoints[a], query.current.scores[a], histories[b], velocity[b])
             logits[a, b] = self._session.run({"tokens": tokens, "summary": summary})[OUTPUT]
-        return TrackScores(mutual_probabilities(logits), shift, logits)
+        scores = np.where(clear, SETTLED_SCORE, mutual_probabilities(logits))
+        return TrackScores(scores, shift, logits, clear)
 
 
 def mutual_probabilities(logits: FloatArray) -> FloatArray:

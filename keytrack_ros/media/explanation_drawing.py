@@ -128,8 +128,9 @@ def _block(pose: PoseExplanation) -> list[tuple[str, Color]]:
     """A pose's reason, red if it is doubtful, and a line for each candidate."""
     lines = _lines(f"{pose.track_id}: {pose.reason}", _RED if pose.doubtful else _INK)
     for candidate in pose.candidates:
+        network = "settled by geometry" if candidate.network is None else f"network {candidate.network:.3f}"
         lines += _lines(
-            f"      {candidate.track_id}: score {candidate.score:.3f}, network {candidate.network:.3f}, predicted OKS "
+            f"      {candidate.track_id}: score {candidate.score:.3f}, {network}, predicted OKS "
             f"{candidate.predicted_oks:.2f}, last OKS {candidate.last_oks:.2f}, {candidate.gap_frames} ago"
         )
     return lines

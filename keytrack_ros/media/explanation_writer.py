@@ -85,7 +85,7 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
         "gap_frames": candidate.gap_frames,
         "gap_s": round(candidate.gap_s, 4),
         "score": round(candidate.score, 4),
-        "network": round(candidate.network, 4),
+        "network": None if candidate.network is None else round(candidate.network, 4),
         "predicted_oks": round(candidate.predicted_oks, 4),
         "last_oks": round(candidate.last_oks, 4),
         "distance_px": None if candidate.distance_px is None else round(candidate.distance_px, 2),

@@ -12,7 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from keytrack_ros import skeleton
-from keytrack_ros.matching.histories import OBSERVATIONS, Histories, expected_poses, near_pairs, pair_features
+from keytrack_ros.matching.histories import (
+    OBSERVATIONS,
+    Histories,
+    expected_poses,
+    near_pairs,
+    pair_features,
+    track_distances,
+)
 from keytrack_ros.matching.motion import camera_shift, centroids
 from keytrack_ros.poses import BoolArray, FloatArray, IntArray
 from keytrack_ros.training.augment import (
@@ -221,7 +228,7 @@ def track_pairs(detections: Detections) -> TrackBatch:
         camera = camera + shift
         keypoints = (keypoints - shift[:, None, None]) * visible[..., None]
         if frame in (0, EARLIER):
-            scene, pose, track = near_pairs(keypoints, visible, expected, histories).T
+            scene, pose, track = near_pairs(track_distances(keypoints, visible, expected, histories)).T
             if frame == EARLIER:
                 half = scene % 2 == 0
                 scene, pose, track = scene[half], pose[half], track[half]

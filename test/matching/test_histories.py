@@ -1,3 +1,5 @@
+from dataclasses import fields
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from keytrack_ros.matching.histories import (
     expected_poses,
     near_pairs,
     pair_features,
+    track_distances,
 )
 from keytrack_ros.matching.motion import HORIZON_S, pose_sizes
 from keytrack_ros.poses import Poses
@@ -70,9 +73,11 @@ def test_a_track_moves_on_up_to_the_horizon():
 class TestNearPairs:
     def pairs(self, poses: Poses, *tracks: tuple[float, float], nearest: int | None = None) -> list[list[int]]:
         parts = [history(place) for place in tracks]
-        together = Histories(*(np.concatenate([getattr(p, n) for p in parts]) for n in vars(parts[0])))
+        names = [field.name for field in fields(Histories)]
+        together = Histories(*(np.concatenate([getattr(p, n) for p in parts]) for n in names))
         expected = together.keypoints[:, 0]
-        found = near_pairs(poses.keypoints[None], poses.visible[None], expected, together, nearest)
+        distance = track_distances(poses.keypoints[None], poses.visible[None], expected, together)
+        found = near_pairs(distance, nearest)
         return found[:, 1:].tolist()
 
     def test_far_away_is_in_sizes_of_the_person(self):
@@ -92,7 +97,9 @@ class TestNearPairs:
         hand = people((300, 300)).with_fields(scores=(np.arange(15) == 8)[None] * 0.9)
         without = history((310, 300))
         without.scores[0, 0, 8] = 0
-        found = near_pairs(hand.keypoints[None], hand.visible[None], without.keypoints[:, 0], without)
+        distance = track_distances(hand.keypoints[None], hand.visible[None], without.keypoints[:, 0], without)
+        found = near_pairs(distance)
+        assert distance[0, 0, 0] < 1
         assert found.tolist() == [[0, 0, 0]]
 
 

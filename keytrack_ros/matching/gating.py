@@ -1,0 +1,36 @@
+"""Clear cases, which need no network: a pose where one track was expected, and nobody else around."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from keytrack_ros.poses import BoolArray, FloatArray
+
+CLOSE = 0.15
+"""In a clear case the pose lies within so many sizes of the person from where the track was expected …"""
+
+ALONE = 0.6
+"""… and within so many sizes there is no other track for the pose, and no other pose for the track."""
+
+SETTLED_SCORE = np.float32(0.99)
+"""Score of a clear case."""
+
+
+def clear_cases(distance: FloatArray, frames: FloatArray) -> BoolArray:
+    """Which poses continue which tracks beyond doubt; only tracks that were seen in the last frame.
+
+    Args:
+        distance: [P, T] of every pose from where every track is expected, see `histories.track_distances`.
+        frames: [T] since each track was seen: 1 for the last frame.
+
+    Returns [P, T] bool, at most one True in a row and in a column.
+    """
+    around = distance < ALONE
+    lonely = (around.sum(1, keepdims=True) == 1) & (around.sum(0, keepdims=True) == 1)
+    clear: BoolArray = lonely & (distance < CLOSE) & (frames == 1)
+    return clear
+
+
+def open_cases(clear: BoolArray) -> BoolArray:
+    """[P, T] bool: pairs of a pose and a track that no clear case has."""
+    return np.logical_not(np.logical_or(clear.any(1, keepdims=True), clear.any(0, keepdims=True)))
