@@ -26,6 +26,7 @@ from keytrack_ros.nodes.stamps import Order, StampOrder
 from keytrack_ros.nodes.statistics import Statistics
 from keytrack_ros.pipeline import Pipeline, PipelineOptions
 from keytrack_ros.poses import ImageArray, Poses
+from keytrack_ros.shared import SharedNetworks
 
 _QUIET_S = 5.0
 """Warnings that every frame may cause come at most this often."""
@@ -37,13 +38,20 @@ class FrameProcessor:
     `process` belongs to one thread at a time; `reset` may be called from any.
     """
 
-    def __init__(self, node: Node, options: Callable[[], PipelineOptions], statistics: Statistics) -> None:
+    def __init__(
+        self,
+        node: Node,
+        options: Callable[[], PipelineOptions],
+        statistics: Statistics,
+        networks: SharedNetworks | None = None,
+    ) -> None:
         """Loads the networks and makes the publishers. Raises ModelError or OptionError.
 
-        `options` gives the present options, in which only live ones ever change; asked before every frame.
+        `options` gives the present options, in which only live ones ever change; asked before every frame. `networks`
+        are those of the process's cameras; without them the node has its own.
         """
         self._options = options
-        self._pipeline = Pipeline.from_options(options())
+        self._pipeline = Pipeline.from_options(options(), networks)
         self._logger = node.get_logger()
         self._statistics = statistics
         self._order = StampOrder()

@@ -96,7 +96,7 @@ def _spin(name: str, make_node: Callable[[Ending], RunnableNode], ending: Ending
         node.start()
         executor.spin_until_future_complete(ending.future)
         return int(ending.future.result())
-    except KeytrackError as error:
+    except (KeytrackError, ParameterException) as error:
         node.get_logger().fatal(_one_line(error))
         return 1
     finally:

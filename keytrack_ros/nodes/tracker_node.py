@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -29,6 +29,7 @@ from keytrack_ros.nodes.subscribing import explain_silence, subscribe
 from keytrack_ros.nodes.worker import NewestWorker
 from keytrack_ros.options import option
 from keytrack_ros.pipeline import PipelineOptions
+from keytrack_ros.shared import SharedNetworks
 
 _TRANSPORTS: dict[str, type[Any]] = {"raw": Image, "compressed": CompressedImage}
 _REMIND_S = 10.0
@@ -83,11 +84,28 @@ def _logged(transition: Transition) -> Transition:
 
 
 class TrackerNode(LifecycleNode):  # type: ignore[misc]
-    """Unconfigured: parameters only. Inactive: networks loaded, publishers there. Active: subscribed and tracking."""
+    """Unconfigured: parameters only. Inactive: networks loaded, publishers there. Active: subscribed and tracking.
 
-    def __init__(self, ending: Ending) -> None:
-        super().__init__("tracker")
+    Args:
+        ending: of the process.
+        networks: those of the process's cameras, if this is one of several.
+        namespace: the node's, whatever the command line says.
+        foreign: parameters of other nodes in the process, which the command line sets for all.
+    """
+
+    def __init__(
+        self,
+        ending: Ending,
+        networks: SharedNetworks | None = None,
+        namespace: str | None = None,
+        foreign: Collection[str] = (),
+    ) -> None:
+        # Rules of a node's own come before those of the command line, which rename every node of the process.
+        rules = [] if namespace is None else ["--ros-args", "-r", f"__ns:={namespace}", "-r", "__node:=tracker"]
+        super().__init__("tracker", cli_args=rules)
         self._ending = ending
+        self._networks = networks
+        self._foreign = foreign
         self._options = OptionParameters(self, TrackerNodeOptions(), "it can after the lifecycle transition 'cleanup'")
         self._statistics = Statistics()
         self._processor: FrameProcessor | None = None  # there while inactive or active
@@ -126,7 +144,7 @@ class TrackerNode(LifecycleNode):  # type: ignore[misc]
         self._statistics = Statistics()
         begin = time.monotonic()
         try:
-            self._processor = FrameProcessor(self, lambda: self._options.options, self._statistics)
+            self._processor = FrameProcessor(self, lambda: self._options.options, self._statistics, self._networks)
         except KeytrackError as error:
             self.get_logger().error(str(error))
             return TransitionCallbackReturn.FAILURE
@@ -134,7 +152,8 @@ class TrackerNode(LifecycleNode):  # type: ignore[misc]
         networks = ", ".join(f"{task}: {name}" for task, name in self._processor.fingerprints.items())
         self.get_logger().info(f"networks loaded in {time.monotonic() - begin:.1f} s ({networks})")
         for name in unknown_parameters(self):
-            self.get_logger().warning(f"parameter {name} is set, but this node has none of that name")
+            if name not in self._foreign:
+                self.get_logger().warning(f"parameter {name} is set, but this node has none of that name")
         return TransitionCallbackReturn.SUCCESS
 
     @_logged
