@@ -109,6 +109,14 @@ class Graph:
         for key, value in (parameters or {}).items():
             text = str(value).lower() if isinstance(value, bool) else str(value)
             command += ["-p", f"{key}:={text}"]
+        return self._run(command, name)
+
+    def launch(self, file: str, **arguments: str) -> Process:
+        """Starts a launch file of the source tree, with the installed executables."""
+        given = [f"{name}:={value}" for name, value in arguments.items()]
+        return self._run(["ros2", "launch", str(REPOSITORY / "launch" / f"{file}.launch.py"), *given], file)
+
+    def _run(self, command: Sequence[str], name: str) -> Process:
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH")))),

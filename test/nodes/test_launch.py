@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from test.nodes.graph import REPOSITORY
+from test.nodes.camera import Camera, ids_by_place
+from test.nodes.graph import REPOSITORY, Graph
 
 pytest.importorskip("launch_ros", reason="launch and launch_ros are not installed (they are not on PyPI)")
 
@@ -65,7 +66,7 @@ def parameters(node: Any) -> dict[str, Any]:
     files = [path for path, is_file in node._Node__expanded_parameter_arguments if is_file]
     found: dict[str, Any] = {}
     for file in files:
-        for section in yaml.safe_load(Path(file).read_text(encoding="utf-8")).values():
+        for section in yaml.full_load(Path(file).read_text(encoding="utf-8")).values():
             found |= section.get("ros__parameters", {})
     return found
 
@@ -82,3 +83,37 @@ def test_a_replay_is_player_tracker_and_recorder_in_the_time_of_the_bag() -> Non
     assert parameters(tracker)["use_sim_time"] is True
     assert parameters(recorder) == {"use_sim_time": True, "output": "tracks", "overwrite": False}
     assert "pace_topic" not in parameters(nodes("replay", bag="walk", output="tracks")[2])
+
+
+def test_cameras_are_one_process_whose_parameters_reach_all_of_them() -> None:
+    (process,) = nodes("cameras", cameras="front, rear", models="/networks", autostart="false", namespace="robot")
+    assert process.node_executable == "cameras_node"
+    assert process.expanded_remapping_rules == [("image", "image_raw")]
+    given = parameters(process)  # launch writes lists as tuples, which the nodes read as lists
+    assert given | {"cameras": list(given["cameras"])} == {
+        "cameras": ["front", "rear"],
+        "inference.models": "/networks",
+        "autostart": False,
+        "use_sim_time": False,
+    }
+
+
+def test_launched_cameras_track_in_their_namespaces(graph: Graph, toy_models: Path) -> None:
+    process = graph.launch("cameras", cameras="front,rear", namespace="robot", models=str(toy_models), image="image")
+    assert graph.get_parameter("inference.models", "/robot/front/tracker") == str(toy_models)
+    for name in ("front", "rear"):
+        camera = Camera(graph, f"/robot/{name}/image", f"/robot/{name}/tracker")
+        assert ids_by_place(camera.show([(150.0, 200.0), (400.0, 300.0)])) == [1, 2]
+    assert process.log.count("toy_detector.onnx runs on") == 1
+    assert "has none of that name" not in process.log
+    assert process.end() == 0
+    assert "Traceback" not in process.log
+
+
+def test_cameras_without_a_name_or_with_a_wrong_one_are_refused(graph: Graph) -> None:
+    process = graph.launch("cameras", cameras="front,,rear")
+    graph.spin_until(lambda: process.exit_code is not None)
+    assert "parameter cameras: '' is no name of a camera" in process.log
+    process = graph.launch("cameras")
+    assert process.wait() != 0
+    assert "required argument 'cameras'" in process.log
