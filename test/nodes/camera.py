@@ -16,6 +16,9 @@ from test.toy import draw_frame
 
 Places = list[tuple[float, float]]
 
+KEEP_ALL_POSES = {"qos_overrides./tracker/poses.publisher.depth": 1000}
+"""For a tracker of which every message is counted: on a busy machine the test may hear late."""
+
 
 class Camera:
     """Publishes images to `image_topic` and hears the poses of `tracker`; stamps grow by 0.1 s unless given.
@@ -25,7 +28,7 @@ class Camera:
 
     def __init__(self, graph: Graph, image_topic: str = "/image", tracker: str = "/tracker", readers: int = 1) -> None:
         self.graph = graph
-        self.poses: list[TrackedPoseArray] = graph.listen(TrackedPoseArray, f"{tracker}/poses")
+        self.poses: list[TrackedPoseArray] = graph.listen(TrackedPoseArray, f"{tracker}/poses", 1000)
         graph.spin_until(lambda: graph.node.count_publishers(f"{tracker}/poses"))
         self.publisher = graph.publisher(Image, image_topic, readers=readers)
         self.stamp_s = 100.0

@@ -47,6 +47,7 @@ def test_while_engines_are_built_the_node_tracks_and_answers(graph: Graph, toy_m
         "inference.models": toy_models,
         "inference.allow_engine_build": True,
         "inference.precision": "fp32",
+        "tracker.gating": False,  # the matching network is asked about every frame
     }
     process = graph.start("tracker", parameters)
     assert graph.state() == "active"

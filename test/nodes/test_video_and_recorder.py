@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from keytrack_ros.media.bag_reader import read_poses
 from keytrack_ros.media.sources import open_source
 from keytrack_ros.nodes.messages import NANOSECONDS
-from test.nodes.camera import Camera, stamps_ns
-from test.nodes.graph import Graph, image_message
+from test.nodes.camera import KEEP_ALL_POSES, Camera, stamps_ns
+from test.nodes.graph import Graph, Process, image_message
 from test.toy import FRAME_SIZE, draw_frame, walk
 
 FPS = 20.0
@@ -54,13 +55,18 @@ def intervals_ns(messages: list[Any]) -> set[int]:
     return set(np.diff(stamps_ns(messages)).tolist())
 
 
+def hear_to_the_end(graph: Graph, process: Process, images: list[Any], last: Callable[[], object]) -> None:
+    """Until the node has ended and the test has heard all: what has arrived waits in queues when the process ends."""
+    graph.spin_until(lambda: process.exit_code is not None and images and last())
+    assert process.exit_code == 0, process.log
+
+
 def test_a_video_is_published_whole_at_its_rate_and_the_node_ends(graph: Graph, numbered: Path) -> None:
     images = graph.listen(Image, "/image_raw")
     before = graph.node.get_clock().now().nanoseconds
     process = graph.start("video", {"source": numbered, "frame_id": "front", **KEEP_ALL})
-    graph.spin_until(lambda: process.exit_code is not None)
+    hear_to_the_end(graph, process, images, lambda: len(images) >= 30)
     now = graph.node.get_clock().now().nanoseconds
-    assert process.exit_code == 0
     assert f"published 30 frames of {numbered} in " in process.log
     assert numbers(images) == list(range(30))
     assert intervals_ns(images) == {round(NANOSECONDS / FPS)}
@@ -76,14 +82,19 @@ def test_clock_and_first_frame_wait_for_the_recorder_of_another_topic(
     poses = graph.node.create_publisher(TrackedPoseArray, "/tracker/poses", 10)
     process = graph.start(
         "video",
-        {"source": numbered, "stamps": "source", "publish_clock": True, "wait_for_topic": "tracker/poses", **KEEP_ALL},
+        {
+            **KEEP_ALL,
+            **{"source": numbered, "stamps": "source", "publish_clock": True, "wait_for_topic": "tracker/poses"},
+            "qos_overrides./clock.publisher.depth": 100,
+        },
     )
     graph.spin_until(lambda: graph.node.count_publishers("/image_raw"))
     graph.spin_for(0.5)
     assert images == []
     recorder = graph.start("recorder", {"output": tmp_path / "bag", "use_sim_time": True})
-    graph.spin_until(lambda: process.exit_code is not None)
-    assert process.exit_code == 0, process.log
+    hear_to_the_end(
+        graph, process, images, lambda: len(images) >= 30 and clock and clock[-1].clock == images[-1].header.stamp
+    )
     assert numbers(images) == list(range(30))
     ticks = [message.clock.sec * NANOSECONDS + message.clock.nanosec for message in clock]
     assert ticks == stamps_ns(images)[-len(ticks) :]  # the test may have heard of /clock late
@@ -111,7 +122,7 @@ def test_a_selection_at_another_rate_again_and_again(graph: Graph, numbered: Pat
 def test_as_fast_as_possible_is_faster_than_the_stamps_say(graph: Graph, numbered: Path) -> None:
     images = graph.listen(Image, "/image_raw")
     process = graph.start("video", {"source": numbered, "rate_hz": 0.1, "as_fast_as_possible": True})
-    graph.spin_until(lambda: process.exit_code is not None)
+    hear_to_the_end(graph, process, images, lambda: numbers(images)[-1] == 29)
     assert "published 30 frames" in process.log
     found = numbers(images)  # frames may be overtaken by newer ones, but neither the first nor the last
     assert found == sorted(set(found))
@@ -124,7 +135,7 @@ def test_a_folder_of_images_may_keep_the_time_of_the_source(graph: Graph, tmp_pa
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((4, 6, 3), 8 * number, np.uint8))
     images = graph.listen(Image, "/image_raw")
     process = graph.start("video", {"source": tmp_path, "stamps": "source", "as_fast_as_possible": True, **KEEP_ALL})
-    graph.spin_until(lambda: process.exit_code is not None)
+    hear_to_the_end(graph, process, images, lambda: len(images) >= 3)
     assert numbers(images) == [1, 2, 10]
     assert stamps_ns(images) == [0, 40_000_000, 80_000_000]
     assert {image.header.frame_id for image in images} == {"camera"}
@@ -134,7 +145,7 @@ def test_it_waits_for_subscribers(graph: Graph, numbered: Path) -> None:
     process = graph.start("video", {"source": numbered, "rate_hz": 100.0, **KEEP_ALL})
     graph.spin_until(lambda: "waiting for 1 subscriber(s) on /image_raw" in process.log)
     images = graph.listen(Image, "/image_raw")
-    graph.spin_until(lambda: process.exit_code is not None)
+    hear_to_the_end(graph, process, images, lambda: len(images) >= 30)
     assert numbers(images) == list(range(30))
 
 
@@ -149,10 +160,8 @@ def test_a_truncated_video_is_published_as_far_as_it_goes(graph: Graph, tmp_path
     assert 0 < readable < 40
     images = graph.listen(Image, "/image_raw")
     process = graph.start("video", {"source": cut, "as_fast_as_possible": True})
-    graph.spin_until(lambda: process.exit_code is not None)
-    assert images
+    hear_to_the_end(graph, process, images, lambda: True)
     assert f"published {readable} frames" in process.log
-    assert process.exit_code == 0
     assert f"{cut}: ends at frame {readable} of " in process.log
 
 
@@ -195,7 +204,7 @@ def test_lock_step_brings_every_frame_through_tracker_and_recorder(
     player = graph.start(
         "video", {"source": video, "pace_topic": "/tracker/poses", "wait_for_subscribers": 2, "pace_timeout_s": 30.0}
     )
-    graph.spin_until(lambda: player.exit_code is not None and len(camera.poses) == len(people))
+    graph.spin_until(lambda: player.exit_code is not None and len(camera.poses) >= len(people))
     assert (player.exit_code, tracker.end(), recorder.end()) == (0, 0, 0)
     assert "without poses in time" not in player.log
 
@@ -229,8 +238,9 @@ def test_frames_that_the_tracker_drops_are_counted_and_order_is_kept(
 ) -> None:
     frames = 200
     video = write_video(tmp_path / "walk.avi", [draw_frame(places) for places in walk(frames, 2)])
-    graph.start("tracker", {"inference.models": toy_models}, ros_args=["-r", "image:=/image_raw"])
-    poses = graph.listen(TrackedPoseArray, "/tracker/poses")
+    parameters = {"inference.models": toy_models, **KEEP_ALL_POSES}
+    graph.start("tracker", parameters, ros_args=["-r", "image:=/image_raw"])
+    poses = graph.listen(TrackedPoseArray, "/tracker/poses", 1000)
     graph.spin_until(lambda: graph.node.count_publishers("/tracker/poses"))
     player = graph.start("video", {"source": video, "as_fast_as_possible": True})
     graph.spin_until(lambda: player.exit_code is not None)
@@ -255,7 +265,9 @@ def test_frames_that_the_tracker_drops_are_counted_and_order_is_kept(
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_closes_the_bag_properly(graph: Graph, tmp_path: Path, number: signal.Signals) -> None:
     bag = tmp_path / "bag"
-    recorder = graph.start("recorder", {"output": bag, "image_topics": '["/image/compressed"]'})
+    recorder = graph.start(
+        "recorder", {"output": bag, "topics": '["/tracker/poses", "/last"]', "image_topics": '["/image/compressed"]'}
+    )
     publisher = graph.publisher(TrackedPoseArray, "/tracker/poses")
     images = graph.publisher(CompressedImage, "/image/compressed")
     for second in range(5):
@@ -265,10 +277,14 @@ def test_a_signal_closes_the_bag_properly(graph: Graph, tmp_path: Path, number: 
         images.publish(CompressedImage(header=header, format="png", data=data.tobytes()))
     for some in (publisher, images):
         some.wait_for_all_acked()
+    # They have arrived, but may still wait in the recorder's queues, as what is published after them does.
+    last = graph.publisher(TrackedPoseArray, "/last")
+    graph.spin_until(lambda: last.publish(TrackedPoseArray()) or "recording /last" in recorder.log)
     assert recorder.end(number) == 0
     assert "Traceback" not in recorder.log
     assert "recorded into" in recorder.log
-    assert [frame.stamp_ns for frame in read_poses(bag)] == [s * NANOSECONDS for s in range(5)]
+    stamps = [frame.stamp_ns for frame in read_poses(bag, "/tracker/poses")]
+    assert stamps == [s * NANOSECONDS for s in range(5)]
     with open_source(bag) as source:
         assert [int(frame.image_bgr.mean()) for frame in source] == list(range(5))
 
