@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -22,6 +26,7 @@ from keytrack_ros.pipeline import STAGES, Pipeline, PipelineOptions
 from keytrack_ros.poses import ImageArray, Poses
 from keytrack_ros.shared import SharedNetworks
 from test import toy
+from test.conftest import REPOSITORY
 from test.ondevice.toy_torch import toy_finder
 
 NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
@@ -212,3 +217,16 @@ def test_the_matcher_of_pairs_is_shared_too(options):
         assert sorted(ids[0]) == sorted(ids[1]) == [1, 2, 3]
     front.close()
     assert len(rear.process(frame, 1.0)) == 3
+
+
+def test_the_benchmark_runs_both_ways(options, tmp_path):
+    video = cv2.VideoWriter(str(tmp_path / "toy.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, toy.FRAME_SIZE)
+    for places in toy.walk(5, 2):
+        video.write(toy.draw_frame(places))
+    video.release()
+    command = [sys.executable, "bench/cameras.py", str(tmp_path / "toy.avi"), "--frames", "3", "--turns", "1"]
+    paths = {"PYTHONPATH": str(REPOSITORY), "KEYTRACK_MODELS": options.inference.models}
+    done = subprocess.run(command, cwd=REPOSITORY, env={**os.environ, **paths}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for words in ("one process, 2 cameras", "2 processes", "shared / apart"):
+        assert words in done.stdout
