@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -46,14 +47,12 @@ def start(networks: Path, *arguments: str | Path) -> subprocess.Popen[str]:
 
 def children(process: subprocess.Popen[str]) -> dict[str, int]:
     """The nodes' process ids by the nodes' names."""
-    pids = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    names = {pid: Path(f"/proc/{pid}/cmdline").read_text().split("\0") for pid in pids}
-    return {
-        Path(argument).name.removesuffix("_node"): int(pid)
-        for pid, command in names.items()
-        for argument in command
-        if argument.endswith("_node")
-    }
+    nodes = {}
+    for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+        with suppress(OSError):  # it has ended meanwhile
+            command = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+            nodes |= {Path(a).name.removesuffix("_node"): int(pid) for a in command if a.endswith("_node")}
+    return nodes
 
 
 def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:

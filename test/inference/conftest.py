@@ -21,6 +21,7 @@ def gpu_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Pat
     monkeypatch.setattr(gpu, "DRIVER", "libc.so.6")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     stand_in_tensorrt.built.clear()
+    stand_in_cuda.memory.clear()  # of a test that has failed
     yield tmp_path / "cache" / "keytrack_ros" / "engines"
     assert not stand_in_cuda.memory, "memory of the device was not given back"
 
