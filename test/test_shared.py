@@ -20,6 +20,7 @@ import torch
 from keytrack_ros import shared
 from keytrack_ros.errors import ModelError
 from keytrack_ros.inference.options import InferenceOptions
+from keytrack_ros.media.sources import read_image
 from keytrack_ros.options import with_values
 from keytrack_ros.people import BatchFinder, CameraFrame, FinderOptions, open_finder
 from keytrack_ros.pipeline import STAGES, Pipeline, PipelineOptions
@@ -217,6 +218,20 @@ def test_the_matcher_of_pairs_is_shared_too(options):
         assert sorted(ids[0]) == sorted(ids[1]) == [1, 2, 3]
     front.close()
     assert len(rear.process(frame, 1.0)) == 3
+
+
+# In torch detection is one batch, too; at 1,000 px two neighbouring float32 numbers are 6e-5 px apart.
+@pytest.mark.parametrize(("backend", "pixels"), [("onnxruntime", 1e-4), ("torch", 1e-3)])
+def test_real_people_of_two_cameras_in_one_batch_have_the_poses_of_each_alone(shared_data, backend, pixels):
+    files = sorted((shared_data / "clips/bonn_060470979/images").rglob("*.jpg"))[:2]
+    inference = InferenceOptions(device="cpu", backend=backend, threads=1)
+    finder = open_finder(FinderOptions(), inference, 2)
+    frames = [CameraFrame(camera, read_image(file), None, FinderOptions()) for camera, file in enumerate(files)]
+    for found, frame in zip(finder.find_all(frames), frames, strict=True):
+        expected = finder.find_all([frame])[0]
+        assert len(found) == len(expected) > 2
+        for name, most in (("keypoints", pixels), ("scores", 1e-4), ("boxes", pixels), ("box_scores", 1e-4)):
+            np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=0, atol=most, err_msg=name)
 
 
 def test_the_benchmark_runs_both_ways(options, tmp_path):

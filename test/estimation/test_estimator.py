@@ -66,6 +66,20 @@ def test_batches_do_not_change_the_result(networks):
     np.testing.assert_allclose(one.estimate(frame, boxes).keypoints, many.estimate(frame, boxes).keypoints, atol=1e-4)
 
 
+def test_people_of_several_images_share_batches(networks):
+    places = [[(200, 300), (400, 300), (650, 250)], [], [(300, 200), (500, 350)]]
+    frames = [toy.draw_frame(some, size) for some, size in zip(places, ((768, 576), (64, 48), (900, 700)), strict=True)]
+    boxes = [np.array([box(*p) for p in some]).reshape(-1, 4) for some in places]
+    together, alone = estimator(networks, batch_size=4), estimator(networks)  # five people in two batches
+    found = together.estimate_all(frames, boxes)
+    assert [len(poses) for poses in found] == [3, 0, 2]
+    for poses, frame, some in zip(found, frames, boxes, strict=True):
+        expected = alone.estimate(frame, some)
+        np.testing.assert_allclose(poses.keypoints, expected.keypoints, atol=1e-4)
+        np.testing.assert_allclose(poses.scores, expected.scores, atol=1e-6)
+        np.testing.assert_allclose(poses.boxes, some)
+
+
 def test_flip_test_of_a_symmetric_person_stays_within_a_heatmap_pixel(networks):
     frame, boxes = toy.draw_frame([(400, 300)]), np.array([box(400, 300)])
     plain = estimator(networks).estimate(frame, boxes)
