@@ -119,11 +119,14 @@ class Watcher:
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
         self._people: list[int] = []
+        self._poses_subscribers = 0
         self.stage_ms: dict[str, dict[str, float]] = {}
         """p50 and p95 of each stage over the tracker's last frames, as it reports them."""
 
     def _on_diagnostics(self, message: Any) -> None:
         for pair in message.status[0].values:
+            if pair.key == "poses_subscribers":
+                self._poses_subscribers = int(pair.value)
             stage, found, percentile = pair.key.rpartition("_ms_")
             if found:
                 self.stage_ms.setdefault(stage, {})[percentile] = float(pair.value)
@@ -138,12 +141,8 @@ class Watcher:
         return people
 
     def is_complete(self) -> bool:
-        """Whether the tracker listens to images and the recorder (besides this node) to its poses."""
-        return bool(
-            self._node.count_subscribers(_IMAGES_TOPIC)
-            and self._node.count_publishers(POSES_TOPIC)
-            and self._node.count_subscribers(POSES_TOPIC) >= 2
-        )
+        """Whether the tracker listens to images, and the recorder and this node get its poses, as it says itself."""
+        return bool(self._node.count_subscribers(_IMAGES_TOPIC) and self._poses_subscribers >= 2)
 
     def __enter__(self) -> Watcher:
         return self

@@ -10,7 +10,12 @@ from keytrack_ros.nodes.statistics import Snapshot
 
 
 def status(
-    name: str, state: str, counts: Snapshot, fingerprints: Mapping[str, str], warning: str | None
+    name: str,
+    state: str,
+    counts: Snapshot,
+    fingerprints: Mapping[str, str],
+    warning: str | None,
+    poses_subscribers: int = 0,
 ) -> DiagnosticStatus:
     """All counts, times and networks as key-value pairs.
 
@@ -20,6 +25,8 @@ def status(
         counts: of this moment.
         fingerprints: for each task the network and the first digits of its hash.
         warning: makes the level WARN and is its message; None is OK.
+        poses_subscribers: who gets the poses. Only the node itself knows: others may see a subscription in the graph
+            before it has met the publisher.
     """
     values: dict[str, object] = {
         "state": state,
@@ -31,6 +38,7 @@ def status(
         **{f"frames_rejected.{cause}": count for cause, count in counts.rejected.items()},
         "frames_lost": counts.lost,
         "people": counts.people,
+        "poses_subscribers": poses_subscribers,
     }
     for stage, (median, high) in counts.milliseconds.items():
         values[f"{stage}_ms_p50"] = f"{median:.2f}"

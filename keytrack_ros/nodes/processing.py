@@ -74,6 +74,11 @@ class FrameProcessor:
         """For each task the network's name and the first digits of its hash."""
         return self._pipeline.fingerprints
 
+    @property
+    def poses_subscribers(self) -> int:
+        """How many subscriptions get the poses."""
+        return int(self._poses.get_subscription_count())
+
     def reset(self) -> None:
         """Before the next frame everyone is forgotten; it may have any stamp."""
         self._reset_wanted.set()

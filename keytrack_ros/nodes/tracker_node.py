@@ -286,9 +286,11 @@ class TrackerNode(LifecycleNode):  # type: ignore[misc]
             warning = explain_silence(self, self._image_subscription, message_type)
             self.get_logger().warning(f"{warning} (for {silent_s:.0f} s)", throttle_duration_sec=_REMIND_S)
         fingerprints = self._processor.fingerprints if self._processor is not None else {}
+        subscribers = self._processor.poses_subscribers if self._processor is not None else 0
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
-        message.status = [status(self.get_fully_qualified_name(), self._state, counts, fingerprints, warning)]
+        name = self.get_fully_qualified_name()
+        message.status = [status(name, self._state, counts, fingerprints, warning, subscribers)]
         self._diagnostics.publish(message)
 
 

@@ -32,7 +32,7 @@ from keytrack_ros.nodes.images import to_image_message
 from keytrack_ros.nodes.messages import ns_to_stamp, stamp_to_ns
 
 REPOSITORY = Path(__file__).parent.parent.parent
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 
 # Only this machine, so that nothing of a test is heard elsewhere, or the other way round.
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
