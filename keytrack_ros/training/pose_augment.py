@@ -57,7 +57,7 @@ def augmented_sample(
     chance: np.random.Generator,
     background: ImageArray | None = None,
 ) -> Sample:
-    """A random variant: half to 1.4 times the size (boxes are often too large), turn, mirror, shift, half body,
+    """A random variant: 0.4 to 1.4 times the size (boxes are often too large), turn, mirror, shift, half body,
     truncation, occlusion, blur, colour.
 
     Args:
@@ -69,7 +69,7 @@ def augmented_sample(
     extent = box[2:] - box[:2]
     shift = np.clip(chance.normal(0, 0.06, 2), -0.15, 0.15) * extent
     box = (box + np.tile(shift, 2)).astype(np.float32)
-    factor = float(np.clip(np.exp(chance.normal(-0.12, 0.25)), 0.5, 1.4))
+    factor = float(np.clip(np.exp(chance.normal(-0.2, 0.3)), 0.4, 1.4))
     angle = float(np.clip(chance.normal(0, 25), -60, 60)) if chance.random() < 0.4 else 0.0
     matrix = crop_transforms(box[None], size, PADDING)[0]
     turn = cv2.getRotationMatrix2D((size[0] / 2, size[1] / 2), angle, factor)
