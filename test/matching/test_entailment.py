@@ -62,7 +62,7 @@ class TestShippedNetwork:
         assert scores[0] > scores[1]
 
     def test_a_tracker_may_use_it(self, shipped):
-        tracker = PoseTracker(TrackerOptions(match_threshold=0.5), shipped)
+        tracker = PoseTracker(TrackerOptions(match_threshold=0.5, gating=False), shipped)
         first = tracker.update(people((200, 300), (500, 300)), SIZE, 0.0)
         second = tracker.update(people((505, 300), (205, 302)), SIZE, 0.04)
         assert first.track_ids.tolist() == [1, 2]
@@ -120,7 +120,7 @@ class TestTracker:
 
     @pytest.fixture
     def tracker(self, shipped) -> PoseTracker:
-        return PoseTracker(TrackerOptions(match_threshold=0.5, memory_frames=1), shipped)
+        return PoseTracker(TrackerOptions(match_threshold=0.5, memory_frames=1, gating=False), shipped)
 
     def test_one_keypoint_is_followed_or_new_but_never_somebody_else(self, tracker):
         hand = (np.arange(15) == 8)[None] * 0.9
