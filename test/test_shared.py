@@ -220,9 +220,10 @@ def test_the_matcher_of_pairs_is_shared_too(options):
     assert len(rear.process(frame, 1.0)) == 3
 
 
-# In torch detection is one batch, too; at 1,000 px two neighbouring float32 numbers are 6e-5 px apart.
-@pytest.mark.parametrize(("backend", "pixels"), [("onnxruntime", 1e-4), ("torch", 1e-3)])
-def test_real_people_of_two_cameras_in_one_batch_have_the_poses_of_each_alone(shared_data, backend, pixels):
+# In torch detection is one batch, too, and sums in another order; at 1,000 px two neighbouring float32 numbers are
+# 6e-5 px apart, and what moves a box by so much changes the crop, hence the scores.
+@pytest.mark.parametrize(("backend", "most"), [("onnxruntime", 1e-4), ("torch", 2e-3)])
+def test_real_people_of_two_cameras_in_one_batch_have_the_poses_of_each_alone(shared_data, backend, most):
     files = sorted((shared_data / "clips/bonn_060470979/images").rglob("*.jpg"))[:2]
     inference = InferenceOptions(device="cpu", backend=backend, threads=1)
     finder = open_finder(FinderOptions(), inference, 2)
@@ -230,7 +231,7 @@ def test_real_people_of_two_cameras_in_one_batch_have_the_poses_of_each_alone(sh
     for found, frame in zip(finder.find_all(frames), frames, strict=True):
         expected = finder.find_all([frame])[0]
         assert len(found) == len(expected) > 2
-        for name, most in (("keypoints", pixels), ("scores", 1e-4), ("boxes", pixels), ("box_scores", 1e-4)):
+        for name in ("keypoints", "scores", "boxes", "box_scores"):
             np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=0, atol=most, err_msg=name)
 
 
