@@ -222,7 +222,7 @@ def test_the_matcher_of_pairs_is_shared_too(options):
 
 # In torch detection is one batch, too, and sums in another order; at 1,000 px two neighbouring float32 numbers are
 # 6e-5 px apart, and what moves a box by so much changes the crop, hence the scores.
-@pytest.mark.parametrize(("backend", "most"), [("onnxruntime", 1e-4), ("torch", 2e-3)])
+@pytest.mark.parametrize(("backend", "most"), [("onnxruntime", 1e-4), ("torch", 1e-3)])
 def test_real_people_of_two_cameras_in_one_batch_have_the_poses_of_each_alone(shared_data, backend, most):
     files = sorted((shared_data / "clips/bonn_060470979/images").rglob("*.jpg"))[:2]
     inference = InferenceOptions(device="cpu", backend=backend, threads=1)
