@@ -24,8 +24,8 @@ from rich.table import Table
 
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.pipeline import Pipeline, PipelineOptions
+from keytrack_ros.pipeline.multi_camera import SharedNetworks
 from keytrack_ros.poses import ImageArray
-from keytrack_ros.shared import SharedNetworks
 
 console = Console(width=110)
 

@@ -24,7 +24,7 @@ from keytrack_ros.detection import Detector, DetectorOptions
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.media.sources import open_source, read_image
 from keytrack_ros.poses import BoolArray, FloatArray, ImageArray
-from keytrack_ros.training.detector_scores import matched
+from keytrack_ros.training.detector.scores import matched
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, rich_markup_mode=None)
 console = Console(width=110)

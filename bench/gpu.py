@@ -31,13 +31,13 @@ from keytrack_ros.detection.nano import NanoDetector
 from keytrack_ros.detection.yolox import cell_grid
 from keytrack_ros.estimation import EstimatorOptions
 from keytrack_ros.estimation.hrnet import build_hrnet
+from keytrack_ros.gpu.batches import BatchedNetwork
+from keytrack_ros.gpu.detection import DeviceDetector
+from keytrack_ros.gpu.estimation import DeviceEstimator
+from keytrack_ros.gpu.finder import DeviceFinder, torch_device
+from keytrack_ros.gpu.networks import fold_batch_norms
 from keytrack_ros.inference.cards import DetectorCard, ImageInput, PoseCard
-from keytrack_ros.ondevice.batches import BatchedNetwork
-from keytrack_ros.ondevice.detection import DeviceDetector
-from keytrack_ros.ondevice.estimation import DeviceEstimator
-from keytrack_ros.ondevice.finder import DeviceFinder, torch_device
-from keytrack_ros.ondevice.networks import fold_batch_norms
-from keytrack_ros.people import CameraFrame, FinderOptions
+from keytrack_ros.pipeline.pose_finder import CameraFrame, FinderOptions
 from keytrack_ros.poses import FloatArray, ImageArray, Poses
 from keytrack_ros.toks import ToksOptions
 from keytrack_ros.tracker import PoseTracker

@@ -23,9 +23,9 @@ from rich.table import Table
 from keytrack_ros.detection import Detector
 from keytrack_ros.estimation import Estimator
 from keytrack_ros.inference.options import InferenceOptions
-from keytrack_ros.matching.select import open_matcher
+from keytrack_ros.matching.open_matcher import open_matcher
 from keytrack_ros.media.sources import open_source
-from keytrack_ros.people import timed
+from keytrack_ros.pipeline.pose_finder import timed
 from keytrack_ros.poses import FloatArray, ImageArray, Poses
 from keytrack_ros.toks import ToksOptions, carried_boxes, keep_best, not_detected
 from keytrack_ros.tracker import PoseTracker, TrackerOptions

@@ -30,17 +30,16 @@ from rich.progress import track
 from scipy.optimize import linear_sum_assignment
 
 from keytrack_ros import skeleton
-from keytrack_ros.boxes import box_iou
+from keytrack_ros.geometry import box_iou, oks
 from keytrack_ros.inference.options import InferenceOptions
-from keytrack_ros.matching.geometry import IouMatcher, OksMatcher
 from keytrack_ros.matching.histories import collect_histories, expected_poses
 from keytrack_ros.matching.matcher import Matcher, MatchQuery, TrackMatcher, TrackQuery, TrackScores
 from keytrack_ros.matching.motion import camera_shift
-from keytrack_ros.matching.select import open_matcher
-from keytrack_ros.oks import oks
+from keytrack_ros.matching.open_matcher import open_matcher
 from keytrack_ros.poses import FloatArray, IntArray, Poses, keypoint_boxes
+from keytrack_ros.research.overlap import IouMatcher, OksMatcher
 from keytrack_ros.tracker import PoseTracker, TrackerOptions
-from keytrack_ros.training.tracks import MULTI_PERSON, Tracks, held_back_videos, load_tracks, training_videos
+from keytrack_ros.training.matcher.tracks import MULTI_PERSON, Tracks, held_back_videos, load_tracks, training_videos
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, rich_markup_mode=None)
 Data = Annotated[Path, typer.Option(help="folder with bonn_train.npz and somof_valid.npz")]

@@ -31,7 +31,7 @@ from keytrack_ros.inference.registry import PACKAGE_MODELS, find_model
 from keytrack_ros.inference.session import OnnxSession
 from keytrack_ros.matching.entailment import INPUTS, OUTPUT, EntailmentMatcher
 from keytrack_ros.matching.network import MASKED, EntailmentNetwork
-from keytrack_ros.matching.select import open_matcher
+from keytrack_ros.matching.open_matcher import open_matcher
 from keytrack_ros.matching.sessions import example_inputs
 from keytrack_ros.matching.weights import load_weights
 from keytrack_ros.poses import Poses

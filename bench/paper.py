@@ -35,7 +35,6 @@ from scipy import special, stats
 
 from bench.identity import FPS, SETTINGS, Score, sequences
 from keytrack_ros.errors import DataError, KeytrackError, OptionError
-from keytrack_ros.evaluation.association import ASSIGNMENTS, Associator
 from keytrack_ros.inference.cards import MatcherCard
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.inference.registry import find_model
@@ -44,16 +43,17 @@ from keytrack_ros.matching.matcher import MatchQuery
 from keytrack_ros.matching.network import EntailmentNetwork
 from keytrack_ros.options import Value
 from keytrack_ros.poses import FloatArray, IntArray, Poses
-from keytrack_ros.tracker import TrackerOptions, candidate_pairs
-from keytrack_ros.training.checkpoint import differing
-from keytrack_ros.training.export import export_matcher
-from keytrack_ros.training.matcher import MatcherTraining
-from keytrack_ros.training.options import FIT_FOR_ANY_RUN, RECIPES, TrainOptions
-from keytrack_ros.training.pairs import PairSampler
-from keytrack_ros.training.progress import run_to_the_end
-from keytrack_ros.training.setup import training_device
-from keytrack_ros.training.tasks import PairTask, pair_sampler
-from keytrack_ros.training.tracks import Tracks, held_back_videos, load_tracks, training_videos
+from keytrack_ros.research.association import ASSIGNMENTS, Associator
+from keytrack_ros.tracker.tracker import TrackerOptions, candidate_pairs
+from keytrack_ros.training.common.checkpoint import differing
+from keytrack_ros.training.common.progress import run_to_the_end
+from keytrack_ros.training.common.setup import training_device
+from keytrack_ros.training.matcher.export import export_matcher
+from keytrack_ros.training.matcher.options import FIT_FOR_ANY_RUN, RECIPES, TrainOptions
+from keytrack_ros.training.matcher.pairs import PairSampler
+from keytrack_ros.training.matcher.tasks import PairTask, pair_sampler
+from keytrack_ros.training.matcher.tracks import Tracks, held_back_videos, load_tracks, training_videos
+from keytrack_ros.training.matcher.training import MatcherTraining
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, rich_markup_mode=None)
 

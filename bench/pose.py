@@ -29,7 +29,7 @@ from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.media.drawing import draw_poses
 from keytrack_ros.media.sources import read_image
 from keytrack_ros.poses import BoolArray, FloatArray, ImageArray
-from keytrack_ros.training.pose_data import FRAMES, LSPET, load_people
+from keytrack_ros.training.pose.data import FRAMES, LSPET, load_people
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, rich_markup_mode=None)
 console = Console(width=120)

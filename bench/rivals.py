@@ -20,12 +20,12 @@ import torch
 import typer
 from torch import Tensor, nn
 
-from keytrack_ros.matching.graph import GraphNetwork, contrastive_loss, likeness, save_weights, shapes
-from keytrack_ros.matching.render import RenderNetwork, drawings
 from keytrack_ros.matching.tokens import MEMORY_FRAMES
 from keytrack_ros.poses import BoolArray, FloatArray
-from keytrack_ros.training.pairs import Batch, PairSampler
-from keytrack_ros.training.tracks import MULTI_PERSON, Tracks, held_back_videos, load_tracks, training_videos
+from keytrack_ros.research.graph import GraphNetwork, contrastive_loss, likeness, save_weights, shapes
+from keytrack_ros.research.render import RenderNetwork, drawings
+from keytrack_ros.training.matcher.pairs import Batch, PairSampler
+from keytrack_ros.training.matcher.tracks import MULTI_PERSON, Tracks, held_back_videos, load_tracks, training_videos
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, rich_markup_mode=None)
 Data = Annotated[Path, typer.Option(help="folder with bonn_train.npz, somof_valid.npz and penn_action.npz")]

@@ -19,14 +19,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from keytrack_ros.boxes import box_iou
+from keytrack_ros.annotations.files import read_sequence
+from keytrack_ros.annotations.sequence import from_poses
 from keytrack_ros.detection import Detector, DetectorOptions
 from keytrack_ros.estimation import Estimator, EstimatorOptions
 from keytrack_ros.evaluation.evaluate import combined, score_sequence
-from keytrack_ros.evaluation.files import read_sequence
 from keytrack_ros.evaluation.frames import SequencePair
 from keytrack_ros.evaluation.protocol import CLEAN
-from keytrack_ros.evaluation.sequence import from_poses
+from keytrack_ros.geometry import box_iou
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.inference.registry import AUTO
 from keytrack_ros.media.sources import read_image

@@ -16,12 +16,12 @@ import numpy as np
 import typer
 from rich.progress import track
 
+from keytrack_ros.annotations.files import find_sequences, read_sequence, sequence_name
+from keytrack_ros.annotations.posetrack_writer import write_posetrack18
+from keytrack_ros.annotations.sequence import LabelledSequence, from_poses
 from keytrack_ros.errors import InputError
 from keytrack_ros.estimation import Estimator, EstimatorOptions
-from keytrack_ros.evaluation.files import find_sequences, read_sequence, sequence_name
 from keytrack_ros.evaluation.gallery import image_of
-from keytrack_ros.evaluation.posetrack_writer import write_posetrack18
-from keytrack_ros.evaluation.sequence import LabelledSequence, from_poses
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.poses import FloatArray, Poses, keypoint_boxes
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keytrack_ros.geometry import oks
 from keytrack_ros.matching.histories import collect_histories, expected_poses
 from keytrack_ros.matching.matcher import TrackQuery
-from keytrack_ros.oks import oks
 from keytrack_ros.poses import FloatArray, Poses
-from keytrack_ros.tracker import Comparison
+from keytrack_ros.tracker.tracker import Comparison
 
 DOUBT = 3.0
 """A choice is doubtful if its odds are less than so many times those of the nearest alternative."""

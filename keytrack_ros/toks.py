@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keytrack_ros.boxes import box_iou
-from keytrack_ros.oks import oks
+from keytrack_ros.geometry import box_iou, oks
 from keytrack_ros.options import Options, option
 from keytrack_ros.poses import FloatArray, IntArray, Poses, keypoint_boxes
 

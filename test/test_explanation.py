@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from keytrack_ros.explanation import DOUBT, FrameExplanation, explain
-from keytrack_ros.matching.geometry import OksMatcher
 from keytrack_ros.matching.matcher import TrackQuery, TrackScores
 from keytrack_ros.matching.motion import VELOCITY_PRIOR_S
 from keytrack_ros.media.explanation_drawing import draw_explanation
 from keytrack_ros.poses import Poses
+from keytrack_ros.research.overlap import OksMatcher
 from keytrack_ros.tracker import PoseTracker, TrackerOptions
 from test.people import people
 

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keytrack_ros.oks import oks
+from keytrack_ros.geometry import oks
 from keytrack_ros.poses import Poses
 from keytrack_ros.toks import ToksOptions, carried_boxes, keep_best, not_detected
 from test.people import people

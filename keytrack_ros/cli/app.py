@@ -10,13 +10,13 @@ import typer
 from typer.core import TyperGroup
 
 import keytrack_ros
+from keytrack_ros.cli.attention import attention
+from keytrack_ros.cli.compare import compare
 from keytrack_ros.cli.console import say_error
+from keytrack_ros.cli.evaluate import Mode, convert, evaluate  # light: they import what they need when they run
 from keytrack_ros.cli.models_commands import ModelFolders, models_app
+from keytrack_ros.cli.train import train_app  # without torch, which its commands import when they run
 from keytrack_ros.errors import KeytrackError, OptionError
-from keytrack_ros.evaluation.attention_command import attention
-from keytrack_ros.evaluation.commands import Mode, convert, evaluate  # light: they import what they need when they run
-from keytrack_ros.evaluation.compare_command import compare
-from keytrack_ros.training.commands import train_app  # without torch, which its commands import when they run
 
 
 class _Commands(TyperGroup):

@@ -15,7 +15,7 @@ from keytrack_ros.media.explanation_writer import ExplanationWriter
 from keytrack_ros.media.files import require_free
 from keytrack_ros.media.sources import Frame, Selection
 from keytrack_ros.poses import Poses
-from keytrack_ros.tracker import Comparison
+from keytrack_ros.tracker.tracker import Comparison
 
 logger = logging.getLogger(__name__)
 

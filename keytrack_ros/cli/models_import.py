@@ -208,7 +208,7 @@ def _export(weights: Path, card: PoseCard, folder: Path, half: bool, image: Path
     """Writes the card's ONNX file and model file into `folder`; returns the card with hash and figures."""
     require_torch(f"to export {card.name}")
     from keytrack_ros.estimation.checkpoints import load_hrnet
-    from keytrack_ros.training.export_image import export_onnx
+    from keytrack_ros.training.common.export import export_onnx
 
     width, height = card.input.size
     if width % _STEP or height % _STEP or not width or not height:

@@ -15,13 +15,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from keytrack_ros.annotations.files import find_sequences, read_sequence, sequence_name
 from keytrack_ros.cli.console import console, say_error, shown_warnings
 from keytrack_ros.cli.track import TrackRequest, show_results, track_recording
 from keytrack_ros.errors import EvaluationError, KeytrackError, OptionError, OutputError
 from keytrack_ros.evaluation.evaluate import SequenceParts, combined, score_sequence
-from keytrack_ros.evaluation.files import find_sequences, read_sequence, sequence_name
+from keytrack_ros.evaluation.executors import as_done
 from keytrack_ros.evaluation.gallery import LARGEST, Picture, gallery
-from keytrack_ros.evaluation.processes import as_done
 from keytrack_ros.evaluation.protocol import CONFIDENCES, Protocol
 from keytrack_ros.evaluation.recording import on_recording
 from keytrack_ros.evaluation.report import write_report

@@ -26,7 +26,7 @@ from keytrack_ros.media.video_writer import VideoWriter
 from keytrack_ros.options import flatten
 from keytrack_ros.pipeline import Pipeline, PipelineOptions
 from keytrack_ros.poses import Poses
-from keytrack_ros.tracker import Comparison
+from keytrack_ros.tracker.tracker import Comparison
 
 _NAMES = {"tracks": "tracks.json", "bag": "tracks", "video": "tracks.mp4", "summary": "summary.json"}
 

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 
 from keytrack_ros import skeleton
+from keytrack_ros.annotations.files import read_sequence
 from keytrack_ros.errors import EvaluationError
 from keytrack_ros.evaluation.average_precision import Detections, DetectionTally, average_precision
 from keytrack_ros.evaluation.clear_mot import ClearCounts, ClearTally, Switch
-from keytrack_ros.evaluation.files import read_sequence
+from keytrack_ros.evaluation.executors import as_done
 from keytrack_ros.evaluation.frames import SequencePair
 from keytrack_ros.evaluation.hota import HotaParts, HotaTally, joint_similarity
 from keytrack_ros.evaluation.identity import IdentityCounts, IdentityTally
 from keytrack_ros.evaluation.person import SIMILARITIES, PersonParts, PersonTally
-from keytrack_ros.evaluation.processes import as_done
 from keytrack_ros.evaluation.protocol import CLEAN, Protocol
 from keytrack_ros.evaluation.scores import Scores
 from keytrack_ros.poses import BoolArray, FloatArray

@@ -10,9 +10,9 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from keytrack_ros import skeleton
+from keytrack_ros.annotations.sequence import Image, LabelledSequence
 from keytrack_ros.errors import EvaluationError
 from keytrack_ros.evaluation.protocol import PCKH_THRESHOLD, Frames
-from keytrack_ros.evaluation.sequence import Image, LabelledSequence
 from keytrack_ros.poses import BoolArray, FloatArray, IntArray
 
 HEAD_SIZE_FACTOR = 0.6

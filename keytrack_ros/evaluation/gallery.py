@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 
 from keytrack_ros import skeleton
+from keytrack_ros.annotations.files import is_bag
+from keytrack_ros.annotations.sequence import LabelledSequence
 from keytrack_ros.errors import InputError
 from keytrack_ros.evaluation.clear_mot import Switch
-from keytrack_ros.evaluation.files import is_bag
 from keytrack_ros.evaluation.frames import SequencePair
-from keytrack_ros.evaluation.sequence import LabelledSequence
 from keytrack_ros.media.drawing import draw_poses
 from keytrack_ros.media.sources import open_source, read_image
 from keytrack_ros.poses import ImageArray

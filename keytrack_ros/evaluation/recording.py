@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from keytrack_ros.annotations.files import read_sequence
+from keytrack_ros.annotations.sequence import LabelledSequence
 from keytrack_ros.errors import EvaluationError
-from keytrack_ros.evaluation.files import read_sequence
 from keytrack_ros.evaluation.frames import SequencePair
-from keytrack_ros.evaluation.sequence import LabelledSequence
 
 logger = logging.getLogger(__name__)
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import onnxruntime as ort
 
 from keytrack_ros.errors import ModelError
+from keytrack_ros.inference.background_engine import UpgradingSession
+from keytrack_ros.inference.chunked_session import SplitSession
 from keytrack_ros.inference.gpu import require_driver
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.inference.session import BackendError, DeviceMemoryError, OnnxSession, Session
-from keytrack_ros.inference.split import SplitSession
 from keytrack_ros.inference.torch_session import TorchNetwork, TorchSession
-from keytrack_ros.inference.upgrade import UpgradingSession
 
 logger = logging.getLogger(__name__)
 

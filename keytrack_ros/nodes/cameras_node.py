@@ -16,7 +16,7 @@ from rclpy.validate_namespace import validate_namespace
 from keytrack_ros.errors import KeytrackError, OptionError
 from keytrack_ros.nodes.runner import Ending, run
 from keytrack_ros.nodes.tracker_node import TrackerNode
-from keytrack_ros.shared import SharedNetworks
+from keytrack_ros.pipeline.multi_camera import SharedNetworks
 
 CAMERAS = "cameras"
 """The parameter that names them."""

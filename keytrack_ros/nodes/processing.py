@@ -25,8 +25,8 @@ from keytrack_ros.nodes.qos import keep_last
 from keytrack_ros.nodes.stamps import Order, StampOrder
 from keytrack_ros.nodes.statistics import Statistics
 from keytrack_ros.pipeline import Pipeline, PipelineOptions
+from keytrack_ros.pipeline.multi_camera import SharedNetworks
 from keytrack_ros.poses import ImageArray, Poses
-from keytrack_ros.shared import SharedNetworks
 
 _QUIET_S = 5.0
 """Warnings that every frame may cause come at most this often."""

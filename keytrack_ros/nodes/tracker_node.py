@@ -29,7 +29,7 @@ from keytrack_ros.nodes.subscribing import explain_silence, subscribe
 from keytrack_ros.nodes.worker import NewestWorker
 from keytrack_ros.options import option
 from keytrack_ros.pipeline import PipelineOptions
-from keytrack_ros.shared import SharedNetworks
+from keytrack_ros.pipeline.multi_camera import SharedNetworks
 
 _TRANSPORTS: dict[str, type[Any]] = {"raw": Image, "compressed": CompressedImage}
 _REMIND_S = 10.0

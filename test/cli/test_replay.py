@@ -16,9 +16,9 @@ import pytest
 from rosbags.rosbag2 import StoragePlugin
 from typer.testing import CliRunner
 
+from keytrack_ros.annotations.posetrack_writer import write_posetrack18
+from keytrack_ros.annotations.sequence import Image, LabelledSequence, from_poses
 from keytrack_ros.cli.app import app
-from keytrack_ros.evaluation.posetrack_writer import write_posetrack18
-from keytrack_ros.evaluation.sequence import Image, LabelledSequence, from_poses
 from keytrack_ros.media.messages import typestore
 from test.cli.test_track import PROGRAM, environment
 from test.conftest import REPOSITORY

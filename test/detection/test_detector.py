@@ -7,9 +7,9 @@ import onnx
 import pytest
 from onnx import helper
 
-from keytrack_ros.boxes import box_iou
 from keytrack_ros.detection import Detector, DetectorOptions
 from keytrack_ros.errors import ModelError
+from keytrack_ros.geometry import box_iou
 from keytrack_ros.inference.options import InferenceOptions
 from test import toy
 

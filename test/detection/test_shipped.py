@@ -8,7 +8,7 @@ import pytest
 
 from keytrack_ros.detection import Detector, DetectorOptions
 from keytrack_ros.media.sources import read_image
-from keytrack_ros.training.detector_scores import matched
+from keytrack_ros.training.detector.scores import matched
 
 
 @pytest.fixture

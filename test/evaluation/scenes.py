@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from keytrack_ros import skeleton
+from keytrack_ros.annotations.sequence import Image, LabelledSequence
 from keytrack_ros.evaluation.evaluate import combined, score_sequence
 from keytrack_ros.evaluation.frames import SequencePair
 from keytrack_ros.evaluation.protocol import CLEAN, Protocol
 from keytrack_ros.evaluation.scores import Scores
-from keytrack_ros.evaluation.sequence import Image, LabelledSequence
 
 HEAD_SIZE = 30.0
 """0.6 × the diagonal of a head box of 30 x 40 px."""

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 
+from keytrack_ros.annotations.bags import read_bag
+from keytrack_ros.annotations.files import pair_sequences, read_sequence
+from keytrack_ros.annotations.posetrack_reader import read_posetrack
+from keytrack_ros.annotations.posetrack_writer import write_posetrack18
 from keytrack_ros.errors import EvaluationError, InputError, OutputError
-from keytrack_ros.evaluation.bags import read_bag
 from keytrack_ros.evaluation.evaluate import evaluate
-from keytrack_ros.evaluation.files import pair_sequences, read_sequence
 from keytrack_ros.evaluation.frames import SequencePair
-from keytrack_ros.evaluation.posetrack_reader import read_posetrack
-from keytrack_ros.evaluation.posetrack_writer import write_posetrack18
 from keytrack_ros.evaluation.protocol import CLEAN
 from keytrack_ros.media.bag_writer import POSES_TOPIC, BagWriter
 from keytrack_ros.media.messages import TRACKED_POSES, poses_to_message, typestore

@@ -11,14 +11,14 @@ import cv2
 import numpy as np
 import pytest
 
+from keytrack_ros.annotations.sequence import Image, from_poses
 from keytrack_ros.errors import InputError
 from keytrack_ros.estimation import Estimator
-from keytrack_ros.evaluation.sequence import Image, from_poses
 from keytrack_ros.inference.options import InferenceOptions
 from test.conftest import REPOSITORY
 from test.people import people
 from test.toy import FRAME_SIZE, draw_frame, walk, write_networks
-from test.training.toy_tracks import write_tracks
+from test.training.matcher.toy_tracks import write_tracks
 
 
 def script(name: str) -> ModuleType:
@@ -63,7 +63,7 @@ def test_rivals_learn_and_can_be_compared(tmp_path: Path, name: str) -> None:
     accuracy = rivals.train(network(), loss, data, tmp_path / "weights.pt", steps=2, batch=8, rate=1e-3)
     torch.set_num_threads(threads)
     assert 0 <= accuracy <= 1
-    from keytrack_ros.evaluation.contenders import Run, contender
+    from keytrack_ros.research.baselines import Run, contender
 
     run = Run(contender(f"{name},weights={tmp_path / 'weights.pt'}"))
     assert run.update(people((100, 200), (400, 200)), FRAME_SIZE, 0.0, None).tolist() == [1, 2]

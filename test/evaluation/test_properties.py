@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keytrack_ros import skeleton
+from keytrack_ros.annotations.sequence import LabelledSequence
 from keytrack_ros.evaluation.evaluate import combined, score_sequence
 from keytrack_ros.evaluation.frames import SequencePair, strictly_inside
 from keytrack_ros.evaluation.protocol import CLEAN, OFFICIAL
 from keytrack_ros.evaluation.scores import Scores
-from keytrack_ros.evaluation.sequence import LabelledSequence
 from test.evaluation.scenes import Person, random_prediction, random_truth, rows_of, score, sequence
 
 seeds = st.integers(0, 2**32 - 1)

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from keytrack_ros.annotations.sequence import LabelledSequence
 from keytrack_ros.errors import EvaluationError
 from keytrack_ros.evaluation.evaluate import combined, score_sequence
 from keytrack_ros.evaluation.protocol import CLEAN
 from keytrack_ros.evaluation.recording import on_recording, places_by_stamp
-from keytrack_ros.evaluation.sequence import LabelledSequence
 from test.evaluation.scenes import Person, sequence
 
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from keytrack_ros.annotations.posetrack_writer import write_posetrack18
 from keytrack_ros.cli.app import app
 from keytrack_ros.evaluation.clear_mot import Switch
 from keytrack_ros.evaluation.evaluate import score_sequence, swept
 from keytrack_ros.evaluation.frames import SequencePair
-from keytrack_ros.evaluation.posetrack_writer import write_posetrack18
 from keytrack_ros.evaluation.protocol import CLEAN, OFFICIAL
 from keytrack_ros.media.bag_writer import BagWriter
 from keytrack_ros.media.posetrack_writer import PoseTrackWriter

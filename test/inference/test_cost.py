@@ -8,7 +8,7 @@ from onnx import helper
 from keytrack_ros.errors import ModelError
 from keytrack_ros.inference.cost import network_cost
 from keytrack_ros.inference.registry import PACKAGE_MODELS
-from keytrack_ros.training.export_image import with_half_weights
+from keytrack_ros.training.common.export import with_half_weights
 from test import toy
 
 

@@ -16,13 +16,13 @@ from torch import nn
 
 from keytrack_ros.errors import ModelError
 from keytrack_ros.inference import gpu
+from keytrack_ros.inference.background_engine import UpgradingSession
 from keytrack_ros.inference.opening import open_session
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.inference.session import BackendError, OnnxSession
 from keytrack_ros.inference.tensorrt.build import build_engine
 from keytrack_ros.inference.tensorrt.plan import plan_engine
 from keytrack_ros.inference.torch_session import TorchNetwork
-from keytrack_ros.inference.upgrade import UpgradingSession
 from test.inference import stand_in_cuda, stand_in_tensorrt
 from test.toy import ESTIMATOR
 

@@ -24,9 +24,9 @@ from keytrack_ros.inference.session import BackendError, OnnxSession
 from keytrack_ros.inference.tensorrt.build import build_engine
 from keytrack_ros.inference.tensorrt.plan import plan_engine
 from keytrack_ros.inference.torch_session import TorchNetwork
-from keytrack_ros.matching.select import open_matcher
+from keytrack_ros.matching.open_matcher import open_matcher
 from keytrack_ros.matching.sessions import PAIRS, example_inputs
-from keytrack_ros.training.export_image import export_onnx
+from keytrack_ros.training.common.export import export_onnx
 
 OPERATORS = Path(__file__).parent / "tensorrt_operators.txt"
 SHAPE = (3, 64, 64)

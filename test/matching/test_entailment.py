@@ -12,7 +12,7 @@ from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.inference.registry import PACKAGE_MODELS, find_model
 from keytrack_ros.matching.entailment import EntailmentMatcher
 from keytrack_ros.matching.matcher import MatchQuery
-from keytrack_ros.matching.select import open_matcher
+from keytrack_ros.matching.open_matcher import open_matcher
 from keytrack_ros.poses import Poses
 from keytrack_ros.tracker import PoseTracker, TrackerOptions
 from test.people import people
@@ -168,7 +168,7 @@ def test_equals_torch(shipped):
 
     from keytrack_ros.inference.session import OnnxSession
     from keytrack_ros.matching.tokens import INPUTS, pair_tokens, pose_tokens
-    from keytrack_ros.training.export import load_weights
+    from keytrack_ros.training.matcher.export import load_weights
 
     network = load_weights(PACKAGE_MODELS / f"{PAPER}.pt")
     session = OnnxSession(shipped.card.path)
@@ -200,7 +200,7 @@ def test_networks_of_other_embeddings_and_grids_run_as_torch_runs_them(tmp_path,
 
     from keytrack_ros.matching.network import EntailmentNetwork, NetworkOptions
     from keytrack_ros.matching.tokens import pair_tokens, pose_tokens
-    from keytrack_ros.training.export import export_matcher
+    from keytrack_ros.training.matcher.export import export_matcher
 
     torch.manual_seed(2)
     network = EntailmentNetwork(NetworkOptions(layers=1, grid=grid, embeddings=embeddings)).eval()
@@ -225,7 +225,7 @@ def test_networks_of_other_embeddings_and_grids_run_as_torch_runs_them(tmp_path,
 def test_torch_is_loaded_only_for_the_torch_network():
     # A robot without torch must be able to match.
     program = (
-        "import sys; from keytrack_ros.matching.select import open_matcher; open_matcher(); "
+        "import sys; from keytrack_ros.matching.open_matcher import open_matcher; open_matcher(); "
         f"open_matcher('{PAPER}'); "
         "assert 'torch' not in sys.modules; from keytrack_ros.matching.entailment import EntailmentNetwork; "
         "assert 'torch' in sys.modules; EntailmentNetwork()"

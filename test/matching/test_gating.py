@@ -2,7 +2,7 @@ import numpy as np
 
 from keytrack_ros.matching.gating import ALONE, CLOSE, SETTLED_SCORE, clear_cases, open_cases
 from keytrack_ros.matching.matcher import MatchQuery, TrackScores
-from keytrack_ros.matching.select import open_matcher
+from keytrack_ros.matching.open_matcher import open_matcher
 from keytrack_ros.poses import FloatArray
 from keytrack_ros.tracker import PoseTracker, TrackerOptions
 from test.people import people

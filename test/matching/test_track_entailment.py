@@ -10,7 +10,7 @@ from keytrack_ros.inference.registry import PACKAGE_MODELS, find_model
 from keytrack_ros.matching.entailment import EntailmentMatcher
 from keytrack_ros.matching.matcher import TrackMatcher, TrackQuery
 from keytrack_ros.matching.motion import VOTE_PRIOR
-from keytrack_ros.matching.select import open_matcher
+from keytrack_ros.matching.open_matcher import open_matcher
 from keytrack_ros.matching.track_entailment import TrackEntailmentMatcher, mutual_probabilities
 from keytrack_ros.poses import Poses
 from keytrack_ros.tracker import PoseTracker, TrackerOptions
@@ -189,7 +189,7 @@ def test_equals_torch(shipped):
 
     from keytrack_ros.inference.session import OnnxSession
     from keytrack_ros.matching.histories import SUMMARY_WIDTH, TOKEN_WIDTH
-    from keytrack_ros.training.export import load_weights
+    from keytrack_ros.training.matcher.export import load_weights
 
     network = load_weights(PACKAGE_MODELS / "pose_entailment.pt")
     session = OnnxSession(shipped.card.path)

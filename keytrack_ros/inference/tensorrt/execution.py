@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from keytrack_ros.errors import ModelError
+from keytrack_ros.inference.chunked_session import SplitSession
 from keytrack_ros.inference.gpu import call, cuda_runtime
 from keytrack_ros.inference.session import Array, BackendError, DeviceMemoryError, Session
-from keytrack_ros.inference.split import SplitSession
 from keytrack_ros.inference.tensorrt.library import load_tensorrt, make_logger
 from keytrack_ros.inference.tensorrt.plan import EnginePlan
 

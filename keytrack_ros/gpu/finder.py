@@ -1,0 +1,260 @@
+"""Frames → poses of everyone in them, on one device: a frame goes up, the poses of its people come down.
+
+Two lanes: a frame's detection may run beside the pose estimation of the frame before. `submit` launches a frame,
+`collect` gives the poses of the oldest one; whoever submits the next frame before collecting the last one overlaps
+them, and also whatever is done on the CPU in between.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from keytrack_ros.errors import ModelError
+from keytrack_ros.gpu.batches import BatchedNetwork
+from keytrack_ros.gpu.detection import DeviceDetector
+from keytrack_ros.gpu.estimation import DeviceEstimator
+from keytrack_ros.gpu.frames import Upload
+from keytrack_ros.gpu.networks import load_detector, load_pose
+from keytrack_ros.gpu.streams import Download, Lane, Watch
+from keytrack_ros.gpu.toks import Candidates, carried_boxes, keep_best, not_detected
+from keytrack_ros.inference.cards import DetectorCard, ImageInput, PoseCard
+from keytrack_ros.inference.options import InferenceOptions
+from keytrack_ros.inference.registry import find_model
+from keytrack_ros.inference.session import BackendError, DeviceMemoryError
+from keytrack_ros.pipeline.pose_finder import CameraFrame, FinderOptions, alike
+from keytrack_ros.poses import FloatArray, Poses
+from keytrack_ros.skeleton import COUNT
+
+logger = logging.getLogger(__name__)
+
+
+def open_on_device(options: FinderOptions, inference: InferenceOptions, cameras: int = 1) -> DeviceFinder:
+    """Finds and loads both networks, on the device that the options name; `auto` is the GPU where torch has one.
+
+    Args:
+        options: which networks; sizes of batches are made ready for these.
+        inference: where they run.
+        cameras: most frames at once.
+
+    Raises:
+        BackendError: torch cannot use the GPU, or cannot run one of the networks.
+        DeviceMemoryError: the device's memory is too small.
+        ModelError: a network is missing or not what its model file says.
+    """
+    device = torch_device(inference.device)
+    half = inference.precision == "fp16" and device.type == "cuda"
+    detector_card = find_model(DetectorCard, options.detector.model, inference.folders)
+    pose_card = find_model(PoseCard, options.estimator.model, inference.folders)
+    boxes = BatchedNetwork(load_detector(detector_card), _shape(detector_card.input), device, half)
+    poses = BatchedNetwork(load_pose(pose_card), _shape(pose_card.input), device, half)
+    finder = DeviceFinder(
+        DeviceDetector(detector_card, boxes, cameras), DeviceEstimator(pose_card, poses, options.estimator), device
+    )
+    logger.info(
+        "detection (%s), poses (%s) and TOKS run in torch %s (%s, %s)",
+        detector_card.name,
+        pose_card.name,
+        torch.__version__,
+        torch.cuda.get_device_name() if device.type == "cuda" else "CPU",
+        "FP16" if half else "FP32",
+    )
+    return finder
+
+
+def torch_device(name: str) -> torch.device:
+    """The device of the option `inference.device`. Raises BackendError if it is cuda and torch cannot use it."""
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise BackendError(f"torch {torch.__version__} cannot use the GPU; install the build for its CUDA version")
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+def _shape(about: ImageInput) -> tuple[int, int, int]:
+    return 3, about.size[1], about.size[0]
+
+
+@dataclass(frozen=True)
+class _Before:
+    """What a camera's last frame showed, on the device: as `Candidates`, score 0 for whoever did not stay."""
+
+    keypoints: Tensor
+    scores: Tensor
+
+
+@dataclass(frozen=True)
+class _Launched:
+    """Frames under way.
+
+    Attributes:
+        rows: what comes down, see `_packed`.
+        counts: people of each frame.
+        watch: when which stage was done.
+        used: tensors of one lane that the other one reads; they must live until it has done so.
+    """
+
+    rows: Download
+    counts: list[int]
+    watch: Watch
+    used: list[Tensor]
+
+
+class DeviceFinder:
+    """A `BatchFinder` on one device. It keeps what each camera's last frame showed there.
+
+    Frames are detected in one batch; their people are estimated in common batches, as far as the options are the same.
+
+    Args:
+        detector: finds boxes.
+        estimator: finds poses in them.
+        device: of both.
+    """
+
+    def __init__(self, detector: DeviceDetector, estimator: DeviceEstimator, device: torch.device) -> None:
+        self._detector = detector
+        self._estimator = estimator
+        self._device = device
+        self._uploads: dict[int, Upload] = {}
+        self._before: dict[int, _Before] = {}
+        self._detection, self._estimation = Lane(device), Lane(device)
+        self._launched: deque[_Launched] = deque()
+        self._closed = False
+        self.stage_seconds: dict[str, float] = {}
+
+    @property
+    def cards(self) -> tuple[DetectorCard, PoseCard]:
+        return self._detector.card, self._estimator.card
+
+    def find_all(self, frames: Sequence[CameraFrame]) -> list[Poses]:
+        self.submit(frames)
+        return self.collect()
+
+    @torch.inference_mode()
+    def submit(self, frames: Sequence[CameraFrame]) -> None:
+        """Launches the next frames of some cameras; with people to carry over, once the frames before are done.
+
+        Args:
+            frames: at most one of each camera; images may be changed afterwards. Of `previous` it only matters whether
+                it is None: who was found in the frame before is known here.
+
+        Raises:
+            DeviceMemoryError: the device's memory is too small, even in the smallest batches.
+            ModelError: the finder is closed.
+        """
+        if self._closed:
+            raise ModelError("the people finder is closed")
+        try:
+            self._launched.append(self._launch(frames))
+        except torch.OutOfMemoryError as error:
+            text = " ".join(str(error).split())[:300]
+            raise DeviceMemoryError(
+                f"torch: {text}; end what else uses the GPU, or set inference.device to cpu"
+            ) from None
+
+    def collect(self) -> list[Poses]:
+        """The people of the oldest frames that were submitted and not collected, without ids."""
+        launched = self._launched.popleft()
+        rows = launched.rows.wait().numpy()
+        seconds = launched.watch.between
+        self.stage_seconds = {
+            "detection": seconds("begin", "detected"),
+            "toks": seconds("detected", "boxes") + seconds("estimated", "done"),
+            "estimation": seconds("boxes", "estimated"),
+        }
+        parts = np.split(rows, np.cumsum(launched.counts)[:-1])
+        return [_unpacked(part) for part in parts]
+
+    def forget(self, camera: int) -> None:
+        self._uploads.pop(camera, None)
+        self._before.pop(camera, None)
+
+    def close(self) -> None:
+        """Frees the networks; what was not collected is lost."""
+        self._closed = True
+        self._launched.clear()
+        self._before.clear()
+        self._detector.close()
+        self._estimator.close()
+
+    def _launch(self, frames: Sequence[CameraFrame]) -> _Launched:
+        watch = Watch(self._device)
+        with self._detection.work():
+            watch.mark("begin")
+            images = [self._uploaded(frame) for frame in frames]
+            detected = self._detector.detect(images, [frame.options.detector for frame in frames])
+            watch.mark("detected")
+        self._estimation.follow(self._detection)
+        with self._estimation.work():
+            boxes = [
+                torch.cat([found, self._carried(frame, found)])
+                for frame, (found, _) in zip(frames, detected, strict=True)
+            ]
+            watch.mark("boxes")
+            estimated = self._estimated(frames, images, boxes)
+            watch.mark("estimated")
+            candidates = [
+                self._candidates(*pose, found, scores)
+                for pose, found, (_, scores) in zip(estimated, boxes, detected, strict=True)
+            ]
+            stay = [keep_best(poses, frame.options.toks) for poses, frame in zip(candidates, frames, strict=True)]
+            rows = torch.cat([_packed(*about) for about in zip(candidates, stay, strict=True)])
+            watch.mark("done")  # before the download, whose arrival is waited for
+            download = Download(rows)
+            for frame, poses, those in zip(frames, candidates, stay, strict=True):
+                self._before[frame.camera] = _Before(poses.keypoints, torch.where(those[:, None], poses.scores, 0))
+        counts = [len(b) for b in boxes]
+        return _Launched(download, counts, watch, [*images, *(part for pair in detected for part in pair)])
+
+    def _uploaded(self, frame: CameraFrame) -> Tensor:
+        if frame.camera not in self._uploads:
+            self._uploads[frame.camera] = Upload(self._device)
+        return self._uploads[frame.camera](frame.image_bgr)
+
+    def _estimated(
+        self, frames: Sequence[CameraFrame], images: Sequence[Tensor], boxes: Sequence[Tensor]
+    ) -> list[tuple[Tensor, Tensor]]:
+        """For each frame keypoints [P, 15, 2] and scores [P, 15] of the people in its boxes."""
+        nobody = images[0].new_zeros(0, COUNT, 2), images[0].new_zeros(0, COUNT)
+        found = [nobody] * len(frames)
+        for options, members in alike(frames).items():
+            some = [k for k in members if len(boxes[k])]
+            if some:
+                parts = self._estimator.estimate([images[k] for k in some], [boxes[k] for k in some], options)
+                counts = [len(boxes[k]) for k in some]
+                for k, keypoints, scores in zip(some, *(torch.split(part, counts) for part in parts), strict=True):
+                    found[k] = keypoints, scores
+        return found
+
+    def _carried(self, frame: CameraFrame, detected: Tensor) -> Tensor:
+        """The boxes [C, 4] of the camera's last frame that no detected one covers. The host waits for that frame."""
+        before = self._before.get(frame.camera)
+        if before is None or frame.previous is None:
+            return detected[:0]
+        size, toks = (frame.image_bgr.shape[1], frame.image_bgr.shape[0]), frame.options.toks
+        boxes, proposed = carried_boxes(before.keypoints, before.scores, size, toks)
+        return boxes[proposed & not_detected(boxes, detected, toks)]
+
+    def _candidates(self, keypoints: Tensor, scores: Tensor, boxes: Tensor, box_scores: Tensor) -> Candidates:
+        """Detected boxes come first: `box_scores` [D] are theirs, the other boxes were carried over."""
+        carried = torch.arange(len(boxes), device=self._device) >= len(box_scores)
+        unknown = box_scores.new_full((len(boxes) - len(box_scores),), torch.nan)
+        return Candidates(keypoints, scores, boxes, torch.cat([box_scores, unknown]), carried)
+
+
+def _packed(poses: Candidates, stay: Tensor) -> Tensor:
+    """[P, 52] float32: keypoints 30, scores 15, box 4, box score, carried, whether the pose stays."""
+    flags = torch.stack([poses.box_scores, poses.carried.float(), stay.float()], 1)
+    return torch.cat([poses.keypoints.flatten(1), poses.scores, poses.boxes, flags], 1)
+
+
+def _unpacked(rows: FloatArray) -> Poses:
+    """The poses that stay."""
+    rows = rows[rows[:, -1] > 0]
+    points, scores, boxes = rows[:, : 2 * COUNT].reshape(-1, COUNT, 2), rows[:, 2 * COUNT : 3 * COUNT], rows[:, -7:-3]
+    return Poses(points, scores, boxes, box_scores=rows[:, -3], carried=rows[:, -2] > 0)

@@ -1,0 +1,152 @@
+"""One camera: frame in, tracked poses out, each stage timed. Knows nothing of ROS."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from keytrack_ros.detection import DetectorOptions
+from keytrack_ros.errors import InputError, OptionError
+from keytrack_ros.estimation import EstimatorOptions
+from keytrack_ros.inference.options import InferenceOptions
+from keytrack_ros.matching.open_matcher import open_matcher
+from keytrack_ros.options import Options, flatten
+from keytrack_ros.pipeline.multi_camera import SharedNetworks
+from keytrack_ros.pipeline.pose_finder import FinderOptions, OneCamera, PeopleFinder, open_finder, timed
+from keytrack_ros.poses import ImageArray, Poses
+from keytrack_ros.toks import ToksOptions
+from keytrack_ros.tracker.tracker import Comparison, PoseTracker, TrackerOptions
+
+STAGES = ("detection", "estimation", "toks", "tracking")
+
+
+@dataclass(frozen=True)
+class PipelineOptions(Options):
+    """All options of one camera's tracker; ROS parameters and the command line join nested names by dots."""
+
+    detector: DetectorOptions = field(default_factory=DetectorOptions)
+    estimator: EstimatorOptions = field(default_factory=EstimatorOptions)
+    toks: ToksOptions = field(default_factory=ToksOptions)
+    tracker: TrackerOptions = field(default_factory=TrackerOptions)
+    inference: InferenceOptions = field(default_factory=InferenceOptions)
+
+    @property
+    def finder(self) -> FinderOptions:
+        """Those of the first three stages."""
+        return FinderOptions(self.detector, self.estimator, self.toks)
+
+
+class Pipeline:
+    """Detector → estimator → TOKS (all three behind a `PeopleFinder`) → tracker, for the frames of one camera in order.
+
+    Attributes:
+        stage_seconds: wall time of each stage of `STAGES` in the last frame.
+        fingerprints: for each task the network's name and the first digits of its SHA-256.
+    """
+
+    def __init__(self, finder: PeopleFinder, tracker: PoseTracker, options: PipelineOptions) -> None:
+        self._finder = finder
+        self._tracker = tracker
+        self._options = options
+        self._opened = ExitStack()
+        self._opened.callback(finder.close)
+        self._previous: Poses | None = None
+        self._previous_stamp = 0.0
+        self._previous_size = (0, 0)
+        self.stage_seconds: dict[str, float] = dict.fromkeys(STAGES, 0.0)
+        self.fingerprints: dict[str, str] = {}
+
+    @classmethod
+    def from_options(cls, options: PipelineOptions | None = None, networks: SharedNetworks | None = None) -> Pipeline:
+        """Finds and loads the networks.
+
+        Args:
+            options: defaults are those of config/tracker.yaml.
+            networks: for one of several cameras that use the same networks; by default the camera has its own.
+
+        Raises:
+            ModelError: a network is missing or not what its model file says.
+        """
+        options = options or PipelineOptions()
+        with ExitStack() as opened:  # what is open already is closed if a later network cannot be opened
+            if networks is None:
+                finder: PeopleFinder = OneCamera(open_finder(options.finder, options.inference), options.finder)
+            else:
+                finder = networks.open_finder(options.finder, options.inference)
+            opened.callback(finder.close)
+            matcher = (networks.open_matcher if networks else open_matcher)(options.tracker.model, options.inference)
+            opened.pop_all()
+        pipeline = cls(finder, PoseTracker(options.tracker, matcher), options)
+        pipeline._opened.callback(matcher.close)
+        cards = (*finder.cards, matcher.card)
+        pipeline.fingerprints = {card.task: f"{card.name} {card.fingerprint}" for card in cards}
+        return pipeline
+
+    @property
+    def options(self) -> PipelineOptions:
+        return self._options
+
+    def set_options(self, options: PipelineOptions) -> None:
+        """Applies new options from the next frame on; tracks go on.
+
+        Raises:
+            OptionError: an option differs that a running tracker cannot change; nothing has changed then.
+        """
+        current = {name: value for name, _, value in flatten(self._options)}
+        for name, item, value in flatten(options):
+            if value != current[name] and not item.metadata["live"]:
+                raise OptionError(f"{name} cannot be changed while the tracker runs; start it again with the new value")
+        self._options = options
+        self._finder.set_options(options.finder)
+        self._tracker.options = options.tracker
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """What the ids of the last frame rest on; None before the first one."""
+        return self._tracker.comparison
+
+    def reset(self) -> None:
+        """Forgets everyone. Whoever is seen next gets a new id."""
+        self._tracker.reset()
+        self._previous = None
+
+    def close(self) -> None:
+        """Frees the networks, and ends what may still be building engines for them; nothing is processed afterwards."""
+        self._opened.close()
+
+    def process(self, image_bgr: ImageArray, stamp: float) -> Poses:
+        """Tracks the people of the next frame.
+
+        Args:
+            image_bgr: [H, W, 3] uint8.
+            stamp: time of the image in seconds; not before that of the last frame, or everyone is forgotten.
+
+        Returns:
+            The people with `track_ids`, `match_scores` and `ages` set; empty if nobody is seen.
+
+        Raises:
+            InputError: not an image of that kind; nothing has changed then.
+            ValueError: the stamp is not finite; nothing has changed then.
+            ModelError: a network failed.
+        """
+        if image_bgr.ndim != 3 or image_bgr.shape[2] != 3 or image_bgr.dtype != np.uint8 or image_bgr.size == 0:
+            raise InputError(
+                f"image has shape {image_bgr.shape} and type {image_bgr.dtype}; [height, width, 3] uint8 is needed"
+            )
+        if not np.isfinite(stamp):
+            raise ValueError(f"stamp is {stamp}; a finite number of seconds is needed")
+        size = image_bgr.shape[1], image_bgr.shape[0]
+        poses = self._finder.find(image_bgr, self._poses_before(size, stamp))
+        self.stage_seconds.update(self._finder.stage_seconds)
+        with timed(self.stage_seconds, "tracking"):
+            tracked = self._tracker.update(poses, size, stamp)
+        self._previous, self._previous_stamp, self._previous_size = tracked, stamp, size
+        return tracked
+
+    def _poses_before(self, size: tuple[int, int], stamp: float) -> Poses | None:
+        """Poses of t−1, or None where t−1 tells nothing about now (as in `PoseTracker.update`)."""
+        gap = stamp - self._previous_stamp
+        usable = self._options.toks.enabled and size == self._previous_size
+        return self._previous if usable and 0 <= gap <= self._options.tracker.maximum_gap_s else None

@@ -1,0 +1,78 @@
+"""Device, optimiser, learning rate and average of weights: what trainings have in common."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from keytrack_ros.errors import DataError, OptionError
+from keytrack_ros.training.common.checkpoint import read_checkpoint
+from keytrack_ros.training.common.muon import Muon
+
+
+def training_device(name: str) -> torch.device:
+    """The device of `auto`, `cpu` or `cuda`; auto takes a GPU where there is one.
+
+    Raises OptionError if CUDA was asked for and there is none.
+    """
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise OptionError("device: torch sees no CUDA GPU; use cpu or auto")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and available) else "cpu")
+
+
+def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """For an optimiser: biases and normalisation are not decayed, as usual."""
+    matrices = [p for p in network.parameters() if p.ndim > 1]
+    vectors = [p for p in network.parameters() if p.ndim <= 1]
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+
+
+def open_optimiser(name: str, network: nn.Module, weight_decay: float) -> torch.optim.Optimizer:
+    """`adamw` or `muon` over all parameters of a network."""
+    groups = parameter_groups(network, weight_decay)
+    return Muon(groups) if name == "muon" else torch.optim.AdamW(groups, fused=True)
+
+
+class RateOptions(Protocol):
+    """What a learning rate depends on."""
+
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def warm_up(self) -> float: ...
+    @property
+    def steps(self) -> int: ...
+
+
+def cosine_rate(step: int, options: RateOptions) -> float:
+    """Learning rate of step 0, 1, …: linear warm-up to the highest, then half a cosine down to a hundredth of it."""
+    warm = round(options.warm_up * options.steps)
+    if step < warm:
+        return options.learning_rate * (step + 1) / warm
+    part = (step - warm) / max(options.steps - warm, 1)
+    return options.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * part)) / 2)
+
+
+def average_into(averaged: nn.Module, network: nn.Module, decay: float) -> None:
+    """averaged = decay · averaged + (1 − decay) · network, of all weights and batch statistics."""
+    with torch.no_grad():
+        mine, theirs = averaged.state_dict(), network.state_dict()
+        floats = [key for key, value in mine.items() if value.is_floating_point()]
+        torch._foreach_lerp_([mine[k] for k in floats], [theirs[k] for k in floats], 1 - decay)
+
+
+def averaged_weights(file: Path, network: nn.Module) -> dict[str, Tensor]:
+    """The averaged weights in the checkpoint of another run, to begin with.
+
+    Raises DataError if the file is missing or damaged, or if they are not of such a network.
+    """
+    weights: dict[str, Tensor] = read_checkpoint(file).get("averaged", {})
+    mine = {name: value.shape for name, value in network.state_dict().items()}
+    if {name: value.shape for name, value in weights.items()} != mine:
+        raise DataError(f"{file}: holds no averaged weights of such a network; name the checkpoint of a run like this")
+    return weights

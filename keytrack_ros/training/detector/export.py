@@ -1,0 +1,38 @@
+"""From a trained detector to the files that a tracker loads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from keytrack_ros.detection.nano import STRIDES, NanoDetector
+from keytrack_ros.inference.cards import DetectorCard, ImageInput, file_sha256
+from keytrack_ros.training.common.export import export_onnx, write_card
+from keytrack_ros.training.detector.samples import FILL, INPUT_MEAN, INPUT_STD
+
+LICENCE = (
+    "weights: non-commercial research use; the images they were trained on (JHMDB, Leeds Sports Pose Extended, COCO "
+    "and others) are for research or state no licence"
+)
+SOURCE = "keytrack train detector; see docs/models/person_detector.md"
+
+
+def export_detector(network: NanoDetector, folder: Path, size: int, name: str = "person_detector") -> list[Path]:
+    """Writes NAME.onnx and NAME.yaml for images of `size` × `size`; the graph is compared with torch first.
+
+    Returns the two paths. Raises ModelError if the graph computes something else than the network.
+    """
+    onnx_file, card_file = folder / f"{name}.onnx", folder / f"{name}.yaml"
+    card = DetectorCard(
+        name=name,
+        file=onnx_file.name,
+        licence=LICENCE,
+        source=SOURCE,
+        input=ImageInput("image", (size, size), "rgb", (INPUT_MEAN,) * 3, (INPUT_STD,) * 3),
+        output="rows",
+        strides=STRIDES,
+        fill=FILL,
+    )
+    export_onnx(network, onnx_file, card.input.name, (3, size, size), card.output)
+    write_card(replace(card, sha256=file_sha256(onnx_file)), card_file)
+    return [onnx_file, card_file]

@@ -1,0 +1,172 @@
+"""Trains the person detector: collages, SimOTA, Muon with warm-up and a cosine, an average of the weights."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from keytrack_ros.detection import yolox
+from keytrack_ros.detection.nano import STRIDES, NanoDetector, to_rows
+from keytrack_ros.errors import DataError
+from keytrack_ros.poses import FloatArray, ImageArray
+from keytrack_ros.training.common.run import Part, TrainingRun
+from keytrack_ros.training.common.setup import average_into, averaged_weights, cosine_rate, open_optimiser
+from keytrack_ros.training.detector.data import LabelledImage, fingerprint
+from keytrack_ros.training.detector.log import DetectorEpoch
+from keytrack_ros.training.detector.loss import Targets, Taught, decode_maps, detector_loss
+from keytrack_ros.training.detector.options import DetectorTrainOptions
+from keytrack_ros.training.detector.samples import FILL, INPUT_MEAN, INPUT_STD, Sample, SampleMaker
+from keytrack_ros.training.detector.scores import matched
+from keytrack_ros.training.detector.teacher import DenseTeacher
+
+LARGEST_GRADIENT = 10.0
+NMS_IOU = 0.6
+LOWEST_SCORE = 0.05
+WORKING_SCORE = 0.4
+"""Score from which on recall and precision are logged."""
+
+
+class DetectorTraining(TrainingRun[DetectorEpoch]):
+    """One training run: network, average, optimiser, log and checkpoint in a run folder.
+
+    Args:
+        training: images to learn from.
+        validation: images of other clips.
+        folder: run folder; `checkpoint.pt` and `log.csv` go there.
+        options: see `DetectorTrainOptions`.
+        resume: continue from the folder's checkpoint.
+        teacher: whose score and box of every cell are learned beside the labels; None = labels alone.
+
+    Raises:
+        DataError: there is nothing to train or validate on, the checkpoint is missing or belongs to another run, or the
+            one to start from is none of such a network.
+        OptionError: CUDA was asked for and there is none.
+    """
+
+    epoch_class = DetectorEpoch
+
+    def __init__(
+        self,
+        training: Sequence[LabelledImage],
+        validation: Sequence[LabelledImage],
+        folder: Path,
+        options: DetectorTrainOptions,
+        resume: bool = False,
+        teacher: DenseTeacher | None = None,
+    ) -> None:
+        if not any(image.sure.any() for image in training) or not any(image.sure.any() for image in validation):
+            raise DataError("no image to train on, or none to validate on, shows a person")
+        data = {"training data": fingerprint(list(training)), "validation data": fingerprint(list(validation))}
+        super().__init__(folder, options, {**data, "teacher": teacher is not None})
+        self.options, self._teacher = options, teacher
+        self.maker = SampleMaker(training)
+        chosen = np.linspace(0, len(validation) - 1, min(options.validation_images, len(validation)))
+        self._validation = [validation[i] for i in chosen.round().astype(int)]
+        torch.manual_seed(options.seed)
+        self.network = NanoDetector().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if options.start and not resume:
+            self.network.load_state_dict(averaged_weights(Path(options.start), self.network))
+        self.averaged = copy.deepcopy(self.network).eval()
+        self._optimiser = open_optimiser(options.optimiser, self.network, options.weight_decay)
+        if resume:
+            self.restore()
+
+    def parts(self) -> Mapping[str, Part]:
+        return {"network": self.network, "averaged": self.averaged, "optimiser": self._optimiser}
+
+    def learn(self) -> Mapping[str, float]:
+        size = image_size(self.step, self.options)
+        samples = [
+            self.maker.sample(size, np.random.default_rng((self.options.seed, self.step, number)))
+            for number in range(self.options.batch_size)
+        ]
+        for group in self._optimiser.param_groups:
+            group["lr"] = cosine_rate(self.step, self.options)
+        self.network.train()
+        pixels = [sample.pixels for sample in samples]
+        images = network_images(pixels, self.device)
+        taught = None
+        if self._teacher is not None:
+            taught = Taught(*(torch.from_numpy(part).to(self.device) for part in self._teacher(pixels)))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.precision == "bfloat16"):
+            maps = self.network.maps(images)
+        score_loss, box_loss = detector_loss(decode_maps(maps, STRIDES), padded(samples, self.device), taught)
+        self._optimiser.zero_grad(set_to_none=True)
+        (score_loss + box_loss).backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
+        self._optimiser.step()
+        # A short memory at first: the weights of the beginning are worth nothing.
+        memory = min(self.options.average_steps, 1 + (1 + self.step) / 5)
+        average_into(self.averaged, self.network, 1 - 1 / memory)
+        return {"score_loss": score_loss.item(), "box_loss": box_loss.item()}
+
+    def validated(self, means: Mapping[str, float], seconds: float) -> DetectorEpoch:
+        recall, precision, average_precision = self.validate()
+        return DetectorEpoch(
+            epoch=len(self.log) + 1,
+            step=self.step,
+            seconds=seconds,
+            size=image_size(self.step - 1, self.options),
+            learning_rate=cosine_rate(self.step - 1, self.options),
+            score_loss=means["score_loss"],
+            box_loss=means["box_loss"],
+            recall=recall,
+            precision=precision,
+            average_precision=average_precision,
+        )
+
+    def validate(self) -> tuple[float, float, float]:
+        """Recall and precision at `WORKING_SCORE`, and AP, of the averaged weights on the held-back images."""
+        found = [self._detect(image.pixels) for image in self._validation]
+        result = matched(found, [(image.boxes, image.sure) for image in self._validation])
+        recall, precision, _ = result.at(WORKING_SCORE)
+        return recall, precision, result.average_precision()
+
+    @torch.no_grad()
+    def _detect(self, pixels: ImageArray) -> tuple[FloatArray, FloatArray]:
+        side = self.options.input_size
+        boxed, scale = yolox.letterbox(pixels, (side, side), FILL)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.precision == "bfloat16"):
+            maps = self.averaged.maps(network_images([boxed], self.device))
+        rows = to_rows([level.float() for level in maps])[0].cpu().numpy()
+        boxes, scores = yolox.decode(rows, *yolox.cell_grid((side, side), STRIDES), person_class=0)
+        height, width = pixels.shape[:2]
+        boxes = np.clip(boxes / scale, 0, [width, height, width, height])
+        kept = np.flatnonzero((scores >= LOWEST_SCORE) & ((boxes[:, 2:] - boxes[:, :2]).min(1) >= 1))
+        boxes, scores = boxes[kept], scores[kept]
+        rectangles = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
+        best = np.ravel(cv2.dnn.NMSBoxes(rectangles.tolist(), scores.tolist(), 0.0, NMS_IOU)).astype(int)
+        return boxes[best], scores[best]
+
+
+def network_images(images: Sequence[ImageArray], device: torch.device) -> Tensor:
+    """N BGR images [S, S, 3] uint8 → [N, 3, S, S] float32 RGB, channels last in memory, normalised."""
+    batch = torch.from_numpy(np.stack(images)[..., ::-1].copy()).to(device)  # [N, S, S, 3]
+    return ((batch.float() - INPUT_MEAN) / INPUT_STD).permute(0, 3, 1, 2)
+
+
+def padded(samples: Sequence[Sample], device: torch.device) -> Targets:
+    """The boxes of a batch, padded to the largest number in it."""
+    most = max(len(sample.boxes) for sample in samples)
+    boxes = np.zeros((len(samples), most, 4), np.float32)
+    people, doubtful = np.zeros((2, len(samples), most), bool)
+    for row, sample in enumerate(samples):
+        count = len(sample.boxes)
+        boxes[row, :count] = sample.boxes
+        people[row, :count] = sample.sure
+        doubtful[row, :count] = ~sample.sure
+    return Targets(*(torch.from_numpy(array).to(device) for array in (boxes, people, doubtful)))
+
+
+def image_size(step: int, options: DetectorTrainOptions) -> int:
+    """Side of the images of a step: `first_size` for half of the run, `input_size` for the last 15 % of it, and in
+    steps of 32 from one to the other in between."""
+    growth = min(max((step / options.steps - 0.5) / 0.35, 0.0), 1.0)
+    return options.first_size + 32 * math.floor(growth * (options.input_size - options.first_size) / 32)

@@ -1,0 +1,116 @@
+"""Trains matchers: AdamW, warm-up, then linear to 0 (paper A.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from keytrack_ros.errors import DataError
+from keytrack_ros.matching.network import EntailmentNetwork
+from keytrack_ros.matching.track_network import MatcherNetwork
+from keytrack_ros.matching.weights import load_weights
+from keytrack_ros.training.common.checkpoint import differing
+from keytrack_ros.training.common.run import Part, TrainingRun
+from keytrack_ros.training.common.setup import parameter_groups
+from keytrack_ros.training.matcher.curves import Epoch
+from keytrack_ros.training.matcher.export import move_prior
+from keytrack_ros.training.matcher.options import FIT_FOR_ANY_RUN, TrainOptions
+from keytrack_ros.training.matcher.tasks import make_task
+from keytrack_ros.training.matcher.tracks import Tracks
+
+
+class MatcherTraining(TrainingRun[Epoch]):
+    """One training run: network, optimiser, log and checkpoint in a run folder.
+
+    Args:
+        training: tracks to learn from.
+        validation: tracks of other videos.
+        folder: run folder; `checkpoint.pt` and `log.csv` go there.
+        options: see `TrainOptions`.
+        resume: continue from the folder's checkpoint.
+
+    Raises:
+        DataError: the tracks give nothing to learn from, or the checkpoint is missing or belongs to other data or
+            other options, or the network to begin with has another shape.
+        ModelError: the network to begin with cannot be read.
+        OptionError: CUDA was asked for and there is none.
+    """
+
+    epoch_class = Epoch
+
+    def __init__(
+        self, training: Tracks, validation: Tracks, folder: Path, options: TrainOptions, resume: bool = False
+    ) -> None:
+        data = {"training data": training.fingerprint, "validation data": validation.fingerprint}
+        super().__init__(folder, options, data, FIT_FOR_ANY_RUN)
+        self.options = options
+        self._task = make_task(training, validation, options, self.device)
+        torch.manual_seed(options.seed)
+        self.network = self._task.network()
+        if options.start and not resume:
+            begin_with(self.network, Path(options.start), options.prior)
+        self.network.to(self.device)
+        self._optimiser = torch.optim.AdamW(parameter_groups(self.network, options.weight_decay), fused=True)
+        if resume:
+            self.restore()
+
+    def parts(self) -> Mapping[str, Part]:
+        return {"network": self.network, "optimiser": self._optimiser}
+
+    def learn(self) -> Mapping[str, float]:
+        seeds = np.random.SeedSequence((self.options.seed, self.step)).generate_state(2)
+        batch = self._task.batch(np.random.default_rng(seeds[0]))
+        torch.manual_seed(int(seeds[1]))
+        for group in self._optimiser.param_groups:
+            group["lr"] = learning_rate(self.step, self.options)
+        self.network.train()
+        loss, right = self._task.loss(self.network, batch)
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.options.gradient_limit:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.options.gradient_limit)
+        self._optimiser.step()
+        return {"loss": loss.item(), "accuracy": right}
+
+    def validated(self, means: Mapping[str, float], seconds: float) -> Epoch:
+        self.network.eval()
+        with torch.no_grad():
+            loss, accuracy = self._task.validate(self.network)
+        return Epoch(
+            epoch=len(self.log) + 1,
+            step=self.step,
+            seconds=seconds,
+            learning_rate=learning_rate(self.step - 1, self.options),
+            loss=means["loss"],
+            accuracy=means["accuracy"],
+            validation_loss=loss,
+            validation_accuracy=accuracy,
+        )
+
+
+def begin_with(network: MatcherNetwork, file: Path, prior: float) -> None:
+    """Gives `network` the weights of an exported one; that of pairs is moved back from `prior` to balanced pairs.
+
+    Raises DataError if the two are of different kind or size, ModelError if the file is not a matcher's.
+    """
+    given = load_weights(file)
+    here, there = ({**asdict(n.options), "dropout": 0, "kind": type(n).__name__} for n in (network, given))
+    differences = differing(there, here)
+    if differences:
+        raise DataError(f"{file}: a run with these options cannot begin with it: {'; '.join(differences)}")
+    network.load_state_dict(given.state_dict())
+    if isinstance(network, EntailmentNetwork):
+        move_prior(network, prior, 0.5)
+
+
+def learning_rate(step: int, options: TrainOptions) -> float:
+    """Of step 0, 1, …: linear warm-up to `options.learning_rate`, then linear to 0 at the end."""
+    warm = round(options.warm_up * options.steps)
+    if step < warm:
+        return options.learning_rate * (step + 1) / warm
+    return options.learning_rate * (options.steps - step) / max(options.steps - warm, 1)

@@ -1,0 +1,53 @@
+"""From a trained HRNet to the files that a tracker loads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from keytrack_ros import skeleton
+from keytrack_ros.inference.cards import ImageInput, PoseCard, file_sha256
+from keytrack_ros.training.common.export import export_onnx, write_card
+from keytrack_ros.training.pose.augment import OFFSET, PADDING
+from keytrack_ros.training.pose.options import PoseTrainOptions
+from keytrack_ros.training.pose.training import MEAN, STD
+
+LICENCE = (
+    "weights: non-commercial research use, as images (LSPET, JHMDB, COCO) and teachers they learned from are for "
+    "research or state no licence"
+)
+SOURCE = "keytrack train pose; see docs/models/hrnet_w16.md"
+
+
+def export_pose(network: nn.Module, folder: Path, options: PoseTrainOptions) -> list[Path]:
+    """Writes NAME.onnx, NAME.pt and NAME.yaml into `folder`; `w16_small` becomes hrnet_w16.
+
+    Convolutions are stored as FP16 in both; all arithmetic is FP32.
+
+    Raises ModelError if the graph computes something else than the network.
+    """
+    name = f"hrnet_{options.variant.removesuffix('_small')}"
+    card = PoseCard(
+        name=name,
+        file=f"{name}.onnx",
+        weights=f"{name}.pt",
+        licence=LICENCE,
+        source=SOURCE,
+        input=ImageInput("image", (options.width, options.height), "rgb", MEAN, STD),
+        output="heatmaps",
+        joints=skeleton.NAMES,
+        padding=PADDING,
+        decoder="quarter",
+        offset=OFFSET,
+        flip_shift=0,
+    )
+    file = folder / card.file
+    export_onnx(network, file, card.input.name, (3, options.height, options.width), card.output)
+    state = network.state_dict()
+    torch.save({key: value.half() if value.ndim > 1 else value for key, value in state.items()}, folder / card.weights)
+    card_file = folder / f"{name}.yaml"
+    write_card(replace(card, sha256=file_sha256(file)), card_file)
+    return [file, folder / card.weights, card_file]

@@ -1,0 +1,180 @@
+"""Training of the detector: curves that a stop does not change, and the command from data to a usable network."""
+
+import csv
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from keytrack_ros.cli.train import train_app
+from keytrack_ros.detection import Detector, DetectorOptions
+from keytrack_ros.errors import DataError, OptionError
+from keytrack_ros.inference.options import InferenceOptions
+from keytrack_ros.training.common.progress import INTERRUPTED
+from keytrack_ros.training.common.setup import cosine_rate
+from keytrack_ros.training.detector.data import LabelledImage, is_held_back, label_crops, load_images
+from keytrack_ros.training.detector.options import DetectorTrainOptions
+from keytrack_ros.training.detector.samples import Sample
+from keytrack_ros.training.detector.training import DetectorTraining, image_size, network_images, padded
+from test.training.detector.toy_people import write_people
+
+SMALL = {"first_size": 64, "input_size": 96, "batch_size": 2, "threads": 1, "device": "cpu", "warm_up": 0.25}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_people(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def images(data: Path) -> list[LabelledImage]:
+    return load_images(data, 0.4, {})
+
+
+def training(images: list[LabelledImage], folder: Path, resume: bool = False, **values: object) -> DetectorTraining:
+    options = DetectorTrainOptions(**{**SMALL, "epochs": 2, "steps_per_epoch": 3, **values})  # type: ignore[arg-type]
+    known = [image for image in images if not is_held_back(image)]
+    return DetectorTraining(known, [image for image in images if is_held_back(image)], folder, options, resume)
+
+
+def test_a_stopped_and_resumed_run_equals_one_never_stopped(images: list[LabelledImage], tmp_path: Path) -> None:
+    whole = training(images, tmp_path / "whole")
+    whole.run(lambda _: None)
+    first = training(images, tmp_path / "parts")
+    first.run(lambda _: None, stopped=lambda: first.step == 2)
+    assert first.step == 2
+    second = training(images, tmp_path / "parts", resume=True)
+    second.run(lambda _: None)
+    for part in ("network", "averaged"):
+        state = getattr(second, part).state_dict()
+        assert all(torch.equal(value, state[name]) for name, value in getattr(whole, part).state_dict().items())
+    assert [(e.score_loss, e.box_loss) for e in second.log] == [(e.score_loss, e.box_loss) for e in whole.log]
+    with (tmp_path / "parts/log.csv").open() as stream:
+        assert [row["step"] for row in csv.DictReader(stream)] == ["3", "6"]
+
+
+def test_a_checkpoint_of_other_options_is_refused(images: list[LabelledImage], tmp_path: Path) -> None:
+    training(images, tmp_path).save()
+    with pytest.raises(DataError, match="belongs to another run: seed is 1 there and 2 here"):
+        training(images, tmp_path, resume=True, seed=2)
+    with pytest.raises(DataError, match="optimiser is 'muon' there and 'adamw' here"):
+        training(images, tmp_path, resume=True, optimiser="adamw")
+
+
+def test_a_run_may_begin_with_the_weights_of_another(images: list[LabelledImage], tmp_path: Path) -> None:
+    first = training(images, tmp_path / "first")
+    first.run(lambda _: None)
+    second = training(images, tmp_path / "second", start=str(first.checkpoint), seed=9)
+    for a, b in zip(second.network.parameters(), first.averaged.parameters(), strict=True):
+        assert torch.equal(a, b)
+    second.save()
+    first.checkpoint.unlink()  # a resumed run does not need it again
+    assert training(images, tmp_path / "second", resume=True, start=str(first.checkpoint), seed=9).step == 0
+    torch.save({"format": 1, "configuration": {}}, tmp_path / "other.pt")
+    with pytest.raises(DataError, match="holds no averaged weights of such a network"):
+        training(images, tmp_path / "third", start=str(tmp_path / "other.pt"))
+
+
+def test_images_without_people_cannot_be_trained_on(images: list[LabelledImage], tmp_path: Path) -> None:
+    empty = [image for image in images if image.source == "coco_negative"]
+    with pytest.raises(DataError, match="no image to train on"):
+        DetectorTraining(empty, empty, tmp_path, DetectorTrainOptions())
+
+
+@pytest.mark.parametrize(("name", "value"), [("first_size", 100), ("input_size", 410), ("first_size", 448)])
+def test_sizes_that_do_not_fit_are_refused(name: str, value: int) -> None:
+    with pytest.raises(OptionError, match=f"{name}: {value} is"):
+        DetectorTrainOptions(**{name: value})  # type: ignore[arg-type]
+
+
+def test_the_learning_rate_rises_then_falls_to_a_hundredth() -> None:
+    options = DetectorTrainOptions(epochs=1, steps_per_epoch=1000, learning_rate=1.0, warm_up=0.1)
+    assert cosine_rate(0, options) == pytest.approx(0.01)
+    assert cosine_rate(99, options) == pytest.approx(1.0)
+    assert cosine_rate(550, options) == pytest.approx(0.505)
+    assert cosine_rate(1000, options) == pytest.approx(0.01)
+
+
+def test_images_grow_in_the_second_half() -> None:
+    options = DetectorTrainOptions(epochs=1, steps_per_epoch=1000)
+    sizes = [image_size(step, options) for step in range(1000)]
+    assert sizes[:500] == [256] * 500
+    assert sizes[-150:] == [416] * 150
+    assert sorted(set(sizes)) == [256, 288, 320, 352, 384, 416]
+    assert sizes == sorted(sizes)
+
+
+def test_network_images_are_rgb_and_the_fill_is_zero() -> None:
+    pixels = np.full((32, 32, 3), 114, np.uint8)
+    pixels[0, 0] = 1, 2, 3  # blue, green, red
+    tensor = network_images([pixels], torch.device("cpu"))
+    assert tensor.shape == (1, 3, 32, 32)
+    np.testing.assert_allclose(tensor[0, :, 0, 0], (np.array([3, 2, 1]) - 114) / 58, rtol=1e-5)
+    assert (tensor[0, :, 1, 1] == 0).all()
+
+
+def test_batches_are_padded_with_boxes_that_are_nothing() -> None:
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    two = Sample(pixels, np.ones((2, 4), np.float32), np.array([True, False]))
+    none = Sample(pixels, np.zeros((0, 4), np.float32), np.zeros(0, bool))
+    batch = padded([two, none], torch.device("cpu"))
+    assert batch.people.tolist() == [[True, False], [False, False]]
+    assert batch.doubtful.tolist() == [[False, True], [False, False]]
+
+
+def arguments(data: Path, out: Path, *more: str) -> list[str]:
+    values = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
+    return ["detector", f"--data={data}", f"--out={out}", "--epochs=2", "--steps-per-epoch=2", *values, *more]
+
+
+def test_the_command_leaves_a_network_that_the_detector_runs(data: Path, tmp_path: Path) -> None:
+    label_crops(data, tmp_path / "crops.npz", lambda _: (np.zeros((0, 4), np.float32), np.zeros(0, np.float32)))
+    result = CliRunner().invoke(train_app, arguments(data, tmp_path, "--no-imitate"))
+    assert result.exit_code == 0, result.output
+    written = {file.name for file in tmp_path.iterdir()}
+    network = {"person_detector.onnx", "person_detector.yaml"}
+    assert written == {"checkpoint.pt", "crops.npz", "curves.png", "log.csv", "samples.png"} | network
+    assert cv2.imread(str(tmp_path / "samples.png")).shape == (4 * 96, 4 * 96, 3)
+    detector = Detector(DetectorOptions(model=str(tmp_path / "person_detector.yaml"), score_threshold=0.0))
+    assert detector.card.input.size == (96, 96)
+    boxes, scores = detector.detect(np.full((60, 80, 3), 90, np.uint8))
+    assert len(boxes) == len(scores) > 0
+    assert (tmp_path / "person_detector.onnx").stat().st_size < 2.1e6  # FP16 weights
+
+
+def test_ctrl_c_keeps_what_was_done_and_resume_goes_on(data: Path, tmp_path: Path, monkeypatch) -> None:
+    label_crops(data, tmp_path / "crops.npz", lambda _: (np.zeros((0, 4), np.float32), np.zeros(0, np.float32)))
+    learn = DetectorTraining.learn
+
+    def interrupted(self: DetectorTraining) -> Mapping[str, float]:
+        if self.step == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        return learn(self)
+
+    monkeypatch.setattr(DetectorTraining, "learn", interrupted)
+    result = CliRunner().invoke(train_app, arguments(data, tmp_path, "--no-imitate"))
+    assert result.exit_code == INTERRUPTED
+    assert "stopped at step 1; go on with the same command and --resume" in result.output
+    result = CliRunner().invoke(train_app, arguments(data, tmp_path, "--no-imitate", "--resume"))
+    assert result.exit_code == 0, result.output
+
+
+def test_without_a_teacher_the_command_says_what_it_needs(data: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("KEYTRACK_MODELS", raising=False)
+    result = CliRunner().invoke(train_app, arguments(data, tmp_path / "run"))
+    assert result.exit_code == 1
+    assert "no detection network 'yolox_nano_person' was found" in result.output
+
+
+def test_a_wrong_data_folder_is_one_line(tmp_path: Path) -> None:
+    result = CliRunner().invoke(train_app, arguments(tmp_path, tmp_path / "run", "--resume"))
+    assert result.exit_code == 1
+    assert "error:" in result.output
+    assert InferenceOptions().folders == []

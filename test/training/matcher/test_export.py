@@ -1,0 +1,85 @@
+import math
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed; make dev installs it")
+
+from keytrack_ros.errors import ModelError  # noqa: E402
+from keytrack_ros.inference.cards import MatcherCard  # noqa: E402
+from keytrack_ros.inference.registry import PACKAGE_MODELS, find_model  # noqa: E402
+from keytrack_ros.inference.session import OnnxSession  # noqa: E402
+from keytrack_ros.matching.network import EntailmentNetwork, NetworkOptions  # noqa: E402
+from keytrack_ros.matching.track_network import TrackNetwork  # noqa: E402
+from keytrack_ros.training.matcher.export import export_matcher, largest_difference, load_weights, onnx_bytes  # noqa: E402
+
+
+def pairs(count: int) -> dict[str, np.ndarray]:
+    chance = np.random.default_rng(0)
+    types = np.tile(np.arange(15), (count, 2))
+    segments = np.repeat(np.tile([[0, 3]], (count, 1)), 15, 1)
+    mask = chance.random((count, 30)) < 0.7
+    return {"positions": chance.integers(0, 432, (count, 30)), "types": types, "segments": segments, "mask": mask}
+
+
+@pytest.mark.parametrize("segments", ["distinct", "paper"])
+def test_an_exported_network_is_found_and_equals_torch(tmp_path, segments):
+    torch.manual_seed(0)
+    network = EntailmentNetwork(NetworkOptions(segments=segments, memory_frames=4)).eval()
+    export_matcher(network, tmp_path)
+    card = find_model(MatcherCard, "pose_entailment", [tmp_path])
+    assert (card.grid, card.memory_frames, card.segments) == ((24, 18), 4, segments)
+    session = OnnxSession(card.path)
+    for count in (0, 1, 700):
+        inputs = pairs(count)
+        with torch.no_grad():
+            expected = network(*(torch.from_numpy(array) for array in inputs.values())).numpy()
+        np.testing.assert_allclose(session.run(inputs)["logits"], expected, atol=1e-5)
+    assert session.input_shapes == dict.fromkeys(inputs, (None, 30))
+    weights = load_weights(tmp_path / "pose_entailment.pt")
+    assert all(torch.equal(value, network.state_dict()[key]) for key, value in weights.state_dict().items())
+
+
+def test_the_prior_moves_the_odds_and_not_the_given_network(tmp_path):
+    torch.manual_seed(0)
+    network = EntailmentNetwork().eval()
+    before = network.classifier.bias.clone()
+    export_matcher(network, tmp_path, prior=0.9)
+    assert torch.equal(network.classifier.bias, before)
+    inputs = [torch.from_numpy(array) for array in pairs(3).values()]
+    with torch.no_grad():
+        moved = load_weights(tmp_path / "pose_entailment.pt")(*inputs) - network(*inputs)
+    np.testing.assert_allclose(moved, np.tile([0, math.log(9)], (3, 1)), atol=1e-5)
+
+
+def test_a_graph_that_computes_something_else_is_found_out():
+    torch.manual_seed(0)
+    graph = onnx_bytes(EntailmentNetwork().eval())
+    torch.manual_seed(1)
+    assert largest_difference(EntailmentNetwork().eval(), graph) > 1e-3
+
+
+def test_weights_of_something_else_are_refused(tmp_path):
+    file = tmp_path / "weights.pt"
+    with pytest.raises(ModelError, match=r"weights.pt: No such file"):
+        load_weights(file)
+    torch.save({"network": {"grid": [24, 18]}, "weights": {}}, file)
+    with pytest.raises(ModelError, match=r"weights.pt: not weights of a matcher"):
+        load_weights(file)
+
+
+def test_the_shipped_weights_have_the_papers_size():
+    assert sum(p.numel() for p in load_weights(PACKAGE_MODELS / "pose_entailment_paper.pt").parameters()) == 473_218
+    assert (PACKAGE_MODELS / "pose_entailment_paper.pt").stat().st_size < 2_500_000
+
+
+def test_an_exported_network_of_tracks_is_found_and_equals_torch(tmp_path):
+    torch.manual_seed(0)
+    network = TrackNetwork().eval()
+    export_matcher(network, tmp_path, name="mine")
+    card = find_model(MatcherCard, "mine", [tmp_path])
+    assert (card.input, card.weights) == ("tracks", "mine.pt")
+    assert largest_difference(network, card.path.read_bytes()) < 1e-5
+    weights = load_weights(tmp_path / "mine.pt")
+    assert isinstance(weights, TrackNetwork)
+    assert all(torch.equal(value, network.state_dict()[key]) for key, value in weights.state_dict().items())
