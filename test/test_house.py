@@ -1,0 +1,126 @@
+"""The rules of docs/architecture.md: which folder may import which, no circles, rclpy and torch in few places."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from test.conftest import REPOSITORY
+
+PACKAGE = REPOSITORY / "keytrack_ros"
+
+VOCABULARY = {"errors", "options", "poses", "skeleton"}
+NETWORKS = VOCABULARY | {"inference"}
+
+# What each folder (or module beside the folders) may import, apart from itself.
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "options": {"errors"},
+    "skeleton": {"errors"},
+    "poses": {"errors", "skeleton"},
+    "geometry": VOCABULARY,
+    "inference": VOCABULARY,
+    "detection": NETWORKS | {"geometry"},
+    "estimation": NETWORKS | {"geometry"},
+    "toks": VOCABULARY | {"geometry"},
+    "matching": NETWORKS | {"geometry"},
+    "tracker": NETWORKS | {"geometry", "matching"},
+    "explanation": VOCABULARY | {"geometry", "matching", "tracker"},
+    "gpu": NETWORKS | {"detection", "estimation", "geometry", "pipeline", "toks"},
+    "pipeline": NETWORKS | {"detection", "estimation", "geometry", "gpu", "matching", "toks", "tracker"},
+    "media": VOCABULARY | {"explanation", "geometry", "matching"},
+    "annotations": VOCABULARY | {"geometry", "media"},
+    "evaluation": VOCABULARY | {"annotations", "geometry", "media"},
+    "training": NETWORKS | {"annotations", "detection", "estimation", "evaluation", "geometry", "matching", "media"},
+    "research": NETWORKS | {"annotations", "evaluation", "geometry", "matching", "media", "tracker", "training"},
+}
+MAY_IMPORT["nodes"] = {*MAY_IMPORT} - {"annotations", "evaluation", "research", "training"} | {"msg"}
+MAY_IMPORT["cli"] = {*MAY_IMPORT} - {"nodes"}
+
+MAY_USE_TORCH = (
+    "training/",
+    "gpu/",
+    "research/",
+    "matching/",
+    "estimation/",
+    "detection/",
+    "inference/torch_session.py",
+)
+
+ROS = {
+    "ament_index_python",
+    "cv_bridge",
+    "lifecycle_msgs",
+    "message_filters",
+    "rclpy",
+    "sensor_msgs",
+    "std_msgs",
+    "tf2_ros",
+}
+
+
+def imported_modules(file: Path) -> set[str]:
+    """Full names of all that a file imports, at any depth of its code; `from a import b` gives `a.b`."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+def module_of(file: Path) -> str:
+    """`keytrack_ros.media.frames` of `keytrack_ros/media/frames.py`."""
+    parts = file.relative_to(REPOSITORY).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {module_of(file): file for file in sorted(PACKAGE.rglob("*.py"))}
+
+
+def owned(name: str) -> str | None:
+    """The module of ours that an imported name is or lies in; None for other packages' names."""
+    while name:
+        if name in FILES:
+            return name
+        name = name.rpartition(".")[0]
+    return None
+
+
+def folder_of(module: str) -> str:
+    """The part of the house a module belongs to: `media` of `keytrack_ros.media.frames`."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def test_every_part_of_the_house_has_its_rule():
+    assert {folder_of(module) for module in FILES} - {"", "models"} == {*MAY_IMPORT} - {"msg"}
+
+
+@pytest.mark.parametrize("part", sorted(MAY_IMPORT))
+def test_imports_point_one_way(part):
+    for module, file in FILES.items():
+        if folder_of(module) != part:
+            continue
+        for name in imported_modules(file):
+            if name.startswith("keytrack_ros.msg"):
+                assert part == "nodes", f"{file} imports {name}; only nodes/ knows the generated messages"
+            target = owned(name)
+            if target and folder_of(target) not in ("", part):
+                assert folder_of(target) in MAY_IMPORT[part], f"{part} may not import {target} ({file})"
+
+
+def test_only_nodes_import_ros():
+    for module, file in FILES.items():
+        used = {name.split(".")[0] for name in imported_modules(file)} & ROS
+        assert not used or folder_of(module) == "nodes", f"{file} imports {used}"
+
+
+def test_torch_is_imported_where_networks_are_trained_exported_or_run_in_it():
+    for file in FILES.values():
+        place = file.relative_to(PACKAGE).as_posix()
+        if any(name.split(".")[0] == "torch" for name in imported_modules(file)):
+            assert place.startswith(MAY_USE_TORCH), f"{file} imports torch"
