@@ -13,7 +13,7 @@ DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "parameters.md"
 
 HEADER = """# Parameters
 
-Written by `scripts/write_reference.py` from the code. Parameters marked *fixed* are read when the node is configured; all
+Written by `scripts/write_reference.py`. Parameters marked *fixed* are read when the node is configured; all
 others can be changed while it runs (`ros2 param set`). Values outside the range are refused with the reason. The same
 names are options of `keytrack track` and `replay` (`--set toks.dilation=1.3`, `--params FILE`).
 """

@@ -14,7 +14,8 @@ pytest.importorskip("rclpy", reason="rclpy is not installed; the options of the 
 
 def test_parameter_reference_is_that_of_the_code():
     spec = importlib.util.spec_from_file_location("write_reference", REPOSITORY / "scripts" / "write_reference.py")
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     assert script.DOCUMENT.read_text(encoding="utf-8") == script.document(), "run scripts/write_reference.py"
