@@ -2,10 +2,11 @@
 # make demo   tracks the people of a real video through a real ROS 2 graph; results in demo_output/
 # make test   runs the whole test suite
 # make lint   ruff and mypy
+# make docs   the documentation site in build/site/; `make reference` first, after options or messages changed
 
 VENV := .venv/bin
 
-.PHONY: all setup dev demo test lint clean
+.PHONY: all setup dev demo test lint docs reference clean
 all: setup
 
 setup:
@@ -22,6 +23,12 @@ test: dev
 
 lint: dev
 	@$(VENV)/ruff check . && $(VENV)/ruff format --check . && $(VENV)/mypy
+
+docs: dev
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/mkdocs build --strict --quiet && echo build/site/index.html
+
+reference: dev
+	@$(VENV)/python scripts/write_reference.py
 
 clean:
 	rm -rf .venv build install log demo_output

@@ -1,25 +1,42 @@
-"""Writes docs/parameters.md from the options in the code. Run it after an option has changed; a test compares."""
+"""Writes docs/reference/ (parameters, messages, command line) from the code. Run `make reference` after a change."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import typer
+
+from keytrack_ros.cli.app import app
 from keytrack_ros.nodes.recorder_node import RecorderOptions
 from keytrack_ros.nodes.tracker_node import TrackerNodeOptions
 from keytrack_ros.nodes.video_node import VideoOptions
 from keytrack_ros.options import Options, flatten
 
-DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "parameters.md"
+REPOSITORY = Path(__file__).resolve().parent.parent
+FOLDER = REPOSITORY / "docs" / "reference"
 
-HEADER = """# Parameters
+PARAMETERS = """# Parameters
 
-Written by `scripts/write_reference.py`. Parameters marked *fixed* are read when the node is configured; all
-others can be changed while it runs (`ros2 param set`). Values outside the range are refused with the reason. The same
-names are options of `keytrack track` and `replay` (`--set toks.dilation=1.3`, `--params FILE`).
+Parameters marked *fixed* are read when the node is configured; all others can be changed while it runs
+(`ros2 param set`). Values outside the range are refused with the reason. The tracker's are also options of `keytrack
+track` and `keytrack replay`: `--set toks.dilation=1.3`, or all at once with `--params FILE`.
+"""
+
+MESSAGES = """# Messages
+
+The definitions in `msg/`, as they are.
+"""
+
+COMMANDS = """# Command line
+
+What `keytrack COMMAND --help` shows. Exit codes: 0 done, 1 error (one line on stderr), 2 wrong usage, 130 Ctrl-C.
 """
 
 
-def table(node: str, options: Options) -> str:
+def parameter_table(node: str, options: Options) -> str:
     """The parameters of one node as a Markdown section."""
     rows = [f"## Node `{node}`", "", "| parameter | default | range | |", "|---|---|---|---|"]
     for name, field, default in flatten(options):
@@ -30,15 +47,48 @@ def table(node: str, options: Options) -> str:
             allowed = f"{'' if low is None else f'{low:g}'} … {'' if high is None else f'{high:g}'}".strip()
         shown = f"`{str(default).lower() if isinstance(default, bool) else default}`" if default != "" else ""
         text = about["description"] + ("" if about["live"] else " *(fixed)*")
-        rows.append(f"| `{name}` | {shown} | {allowed} | {text.replace('|', chr(92) + '|')} |")
+        rows.append(f"| `{name}` | {shown} | {allowed} | {_cell(text)} |")
     return "\n".join(rows) + "\n"
 
 
-def document() -> str:
-    """All of docs/parameters.md."""
+def command_sections(command: Any, name: str) -> Iterator[str]:
+    """A Markdown section for a command of Typer, or for each command of a group."""
+    if hasattr(command, "commands"):
+        for child in sorted(command.commands):
+            yield from command_sections(command.commands[child], f"{name} {child}")
+        return
+    rows = [f"## `{name}`", "", command.help.strip(), "", "| argument or option | default | |", "|---|---|---|"]
+    for parameter in command.params:
+        if parameter.name == "help":
+            continue
+        is_argument = parameter.param_type_name == "argument"
+        names = [parameter.metavar or parameter.name.upper()] if is_argument else parameter.opts
+        shown = ", ".join(f"`{text}`" for text in (*names, *parameter.secondary_opts))
+        default = getattr(parameter.default, "value", parameter.default)
+        stated = "" if default in (None, False, ()) or callable(default) else f"`{default}`"
+        rows.append(f"| {shown} | {stated} | {_cell(parameter.help or '')} |")
+    yield "\n".join(rows) + "\n"
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"\s+", " ", text).replace("|", "\\|")
+
+
+def documents() -> dict[Path, str]:
+    """Every file of docs/reference/ and its text."""
     nodes = {"tracker": TrackerNodeOptions(), "video": VideoOptions(), "recorder": RecorderOptions()}
-    return "\n".join([HEADER, *(table(name, options) for name, options in nodes.items())])
+    messages = [
+        f"## keytrack_ros/{file.stem}\n\n```\n{file.read_text(encoding='utf-8').strip()}\n```\n"
+        for file in sorted((REPOSITORY / "msg").glob("*.msg"))
+    ]
+    return {
+        FOLDER / "parameters.md": "\n".join([PARAMETERS, *(parameter_table(*node) for node in nodes.items())]),
+        FOLDER / "messages.md": "\n".join([MESSAGES, *messages]),
+        FOLDER / "commands.md": "\n".join([COMMANDS, *command_sections(typer.main.get_command(app), "keytrack")]),
+    }
 
 
 if __name__ == "__main__":
-    DOCUMENT.write_text(document(), encoding="utf-8")
+    FOLDER.mkdir(exist_ok=True)
+    for path, text in documents().items():
+        path.write_text(text, encoding="utf-8")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -12,13 +15,14 @@ from test.conftest import REPOSITORY
 pytest.importorskip("rclpy", reason="rclpy is not installed; the options of the nodes cannot be read")
 
 
-def test_parameter_reference_is_that_of_the_code():
+def test_reference_is_that_of_the_code():
     spec = importlib.util.spec_from_file_location("write_reference", REPOSITORY / "scripts" / "write_reference.py")
     assert spec
     assert spec.loader
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    assert script.DOCUMENT.read_text(encoding="utf-8") == script.document(), "run scripts/write_reference.py"
+    for path, text in script.documents().items():
+        assert path.read_text(encoding="utf-8") == text, f"{path} is not what the code says; run `make reference`"
 
 
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs"])
@@ -36,3 +40,22 @@ def test_every_shipped_network_has_a_card():
         name = network.stem.removesuffix("_int8")
         assert (REPOSITORY / "docs" / "models" / f"{name}.md").is_file(), f"{name} has no card"
         assert f"({name}.md)" in cards, f"docs/models/README.md does not link the card of {name}"
+
+
+@pytest.mark.parametrize("document", ["docs/tutorials/matcher.md"])
+def test_python_examples_run(document):
+    text = (REPOSITORY / document).read_text(encoding="utf-8")
+    for example in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(compile(example, document, "exec"), {})  # an assert stands in the example itself
+
+
+def test_site_builds_without_warnings(tmp_path):
+    # --strict makes every warning an error: broken links, pages outside the navigation, unknown names in the API pages.
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "site" / "reference" / "python.html").read_text(encoding="utf-8")
+    assert "PoseTracker" in page
+    fetched = re.findall(r"<(?:script|link)[^>]+(?:src|href)=\"(https?://[^\"]+)", page)
+    assert not fetched, f"the site loads {fetched} from another host"
