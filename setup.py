@@ -90,7 +90,7 @@ assert version is not None, "package.xml names no version"
 setup(
     name="keytrack_ros",
     version=version.group(1),
-    description="People with identities for robots: 15 keypoints and a track id that stays theirs (KeyTrack)",
+    description="Online multi-person pose tracking: 15 keypoints and a persistent track id for every person (KeyTrack)",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

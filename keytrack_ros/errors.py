@@ -1,20 +1,20 @@
-"""The errors that a user can cause and mend. Each message is one line: what was wrong, where, and the way out."""
+"""Errors that a user can cause and fix. Each message is one line: what was wrong, where, and the way out."""
 
 
 class KeytrackError(Exception):
-    """Base of all errors below: a program may catch this one and show its text."""
+    """Base of all errors below: catch this one and show its text."""
 
 
 class OptionError(KeytrackError, ValueError):
-    """An option or parameter has a value that it may not have."""
+    """An option or parameter has an invalid value."""
 
 
 class ModelError(KeytrackError):
-    """A network or its model file is missing, damaged, or not what it says it is."""
+    """A network or its model file is missing, damaged, or does not match its description."""
 
 
 class InputError(KeytrackError):
-    """A video, image, folder, bag or message cannot be read as what it should be."""
+    """A video, image, folder, bag or message cannot be read."""
 
 
 class DataError(KeytrackError):
@@ -22,8 +22,8 @@ class DataError(KeytrackError):
 
 
 class OutputError(KeytrackError):
-    """A result cannot be written where it should be."""
+    """A result cannot be written."""
 
 
 class EvaluationError(KeytrackError):
-    """Predictions cannot be scored against annotations: they do not belong together, or a measure is missing."""
+    """Predictions cannot be scored against annotations: they belong to other recordings, or a metric is undefined."""

@@ -1,5 +1,5 @@
-"""Options as frozen dataclasses. Default, range and description of each stand here once, and become the ROS
-parameters, the CLI's help and the tables of the documentation."""
+"""Options as frozen dataclasses. Each option's default, range and description are declared once and become ROS
+parameters, CLI help and the tables of the documentation."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def option(
 ) -> Any:
     """A field of an `Options` class.
 
-    `at_least` and `at_most` bound numbers (inclusive), `choices` bounds strings; `live` says whether a running tracker
-    may change it.
+    `at_least` and `at_most` bound numbers (inclusive), `choices` lists the allowed strings; `live` tells whether it can
+    be changed while the tracker runs.
     """
     return field(
         default=default,
@@ -54,7 +54,7 @@ class Options:
 
 
 def checked(item: Field[Any], value: Any, name: str) -> Value:
-    """`value` if the field may have it (an int is taken for a float); OptionError with `name` otherwise."""
+    """`value` if it is valid for the field (an int is taken for a float); otherwise raises OptionError with `name`."""
     default, about = item.default, item.metadata
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)

@@ -2,7 +2,7 @@
 
     video_node ──image_raw──▶ tracker_node ──/tracker/poses──▶ recorder_node
          ▲                                        │
-         └──────── the next frame, please ────────┘
+         └──────── poses received: next frame ─────┘
 
 Leaves in demo_output/: tracks/ (MCAP bag), tracks.json (PoseTrack 2018), tracks.mp4, frame.png, summary.json, logs/.
 """
@@ -51,7 +51,7 @@ _GRACE_S = 10.0  # for a process to end by itself
 
 
 class DemoError(KeytrackError):
-    """Something that the demo needs fails."""
+    """A node or file that the demo needs is missing or failed."""
 
 
 class Process:
@@ -72,7 +72,7 @@ class Process:
         return self._process.poll()
 
     def require_alive(self) -> None:
-        """Raises DemoError with its last words if it has ended."""
+        """Raises DemoError with the last lines of its output if it has ended."""
         if self.exit_code is not None:
             raise DemoError(f"{self.name}_node ended early with code {self.exit_code}; its last lines:\n{self.tail()}")
 
@@ -81,7 +81,7 @@ class Process:
         return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
     def stop(self) -> None:
-        """Asks it to end, ever less politely; returns when it has."""
+        """Sends SIGINT, then SIGTERM, then SIGKILL until the process has ended."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
             if self.exit_code is None:
                 self._process.send_signal(number)
@@ -102,7 +102,7 @@ class Process:
 
 
 class Watcher:
-    """The demo's own place in the graph: who is there, and how many poses have come."""
+    """The demo's own node: watches which nodes are connected and counts the poses that arrive."""
 
     def __init__(self) -> None:
         import rclpy
@@ -135,13 +135,13 @@ class Watcher:
         self._people.append(len(message.poses))
 
     def take(self) -> list[int]:
-        """Waits a moment; the numbers of people in the frames that have come since the last call."""
+        """Spins once; returns the number of people in each frame received since the last call."""
         self._executor.spin_once(timeout_sec=0.05)
         people, self._people = self._people, []
         return people
 
     def is_complete(self) -> bool:
-        """Whether the tracker listens to images, and the recorder and this node get its poses, as it says itself."""
+        """Whether the tracker subscribes to images and reports two subscribers of its poses: recorder and demo."""
         return bool(self._node.count_subscribers(_IMAGES_TOPIC) and self._poses_subscribers >= 2)
 
     def __enter__(self) -> Watcher:
@@ -157,7 +157,7 @@ class Watcher:
 
 @dataclass(frozen=True)
 class Tracked:
-    """What the recording does not tell: seconds of tracking, and p50 and p95 of each stage in milliseconds."""
+    """What the recording does not contain: seconds of tracking, and p50 and p95 of each stage in milliseconds."""
 
     seconds: float = 0.0
     stage_ms: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -171,7 +171,7 @@ def track(video: Path, frames: int, out: Path, stopped: list[signal.Signals]) ->
         recorder = stack.enter_context(Process("recorder", [], recording, logs))
         files = [part for name in _PARAMETERS for part in ("--params-file", str(_REPOSITORY / "config" / name))]
         tracker = stack.enter_context(Process("tracker", ["-r", f"image:={_IMAGES_TOPIC}", *files], {}, logs))
-        # After the processes, so that a graph without them is never waited for; before them it ends.
+        # Opened after the processes and closed before them.
         watcher = stack.enter_context(Watcher())
         with console.status("starting the tracker"):
             deadline = monotonic() + _READY_S
@@ -182,7 +182,9 @@ def track(video: Path, frames: int, out: Path, stopped: list[signal.Signals]) ->
                 recorder.require_alive()
                 tracker.require_alive()
                 if monotonic() > deadline:
-                    raise DemoError(f"the nodes do not find each other; the tracker's last lines:\n{tracker.tail()}")
+                    raise DemoError(
+                        f"the nodes did not connect within {_READY_S:g} s; the tracker's last lines:\n{tracker.tail()}"
+                    )
         if stopped:
             return Tracked()
         began = monotonic()
@@ -216,7 +218,7 @@ def track(video: Path, frames: int, out: Path, stopped: list[signal.Signals]) ->
 def results(video: Path, frames: int, out: Path, tracked: Tracked, interrupted: bool) -> None:
     """JSON, annotated video, still picture and summary, from the recorded bag and the video."""
     statistics, trails = RunStatistics(), Trails()
-    most = -1
+    largest = -1
     with (
         open_source(video, frames=frames) as source,
         PoseTrackWriter(out / "tracks.json", video.stem, overwrite=True) as tracks,
@@ -231,8 +233,8 @@ def results(video: Path, frames: int, out: Path, tracked: Tracked, interrupted: 
             trails.update(poses)
             drawn = draw_poses(frame.image_bgr, poses, trails=trails)
             annotated.write(drawn)
-            if len(poses) >= most:  # the fullest frame, the latest of equals
-                most = len(poses)
+            if len(poses) >= largest:  # the last of the frames with the most people
+                largest = len(poses)
                 cv2.imwrite(str(out / "frame.png"), drawn)
     summary = {
         "input": str(video),
@@ -251,7 +253,7 @@ def results(video: Path, frames: int, out: Path, tracked: Tracked, interrupted: 
 
 def run(video: Path | None, frames: int, out: Path) -> int:
     for kind in (DetectorCard, PoseCard, MatcherCard):
-        find_model(kind)  # says what to do if there is none, before anything is started
+        find_model(kind)  # a missing network is an error before anything is started
     for node in ("video", "tracker", "recorder"):
         if not (_NODES / f"{node}_node").is_file():
             raise DemoError(f"{_NODES}/{node}_node is not there; build the package first: make")
@@ -264,7 +266,7 @@ def run(video: Path | None, frames: int, out: Path) -> int:
     (out / "logs").mkdir()
     for name in ("tracks.json", "tracks.mp4", "frame.png", "summary.json"):
         (out / name).unlink(missing_ok=True)
-    # A graph of its own, unseen by and blind to other robots on the network.
+    # A separate graph: no traffic to or from other robots on the network.
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     with stop_signals() as stopped:

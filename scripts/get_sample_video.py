@@ -1,7 +1,7 @@
 """Fetches the sample video of the demo: pedestrians, 768×576, 10 fps, 795 frames (`vtest.avi` of OpenCV).
 
-It comes from the Debian and Ubuntu package opencv-doc through apt, which checks its signature; no root is needed. The
-copy stays in the user's cache. Run as a program, this prints the video's path.
+It is part of the Debian and Ubuntu package opencv-doc and is fetched through apt, which checks its signature; no root
+is needed. The copy stays in the user's cache. Run as a program, this prints the video's path.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _OTHERWISE = "or take any other video: make demo VIDEO=path"
 def sample_video() -> Path:
     """Path of the video, which is downloaded (a few MB) if it is not there yet.
 
-    Raises InputError with the way out if it cannot be had.
+    Raises InputError, with the way out, if it cannot be downloaded.
     """
     if _INSTALLED.is_file():
         return _INSTALLED

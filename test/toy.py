@@ -1,5 +1,5 @@
-"""A toy world in which everything is known: bright upright rectangles are the people, and two tiny networks, written
-down rather than trained, find them. The real pipeline runs on it in milliseconds, with nothing to download.
+"""Synthetic scenes with known people: bright upright rectangles, and two tiny hand-made networks that find them. The
+real pipeline runs on them in milliseconds, with nothing to download.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def draw_frame(people: list[tuple[float, float]], size: tuple[int, int] = FRAME_
 
 
 def walk(frames: int, people: int) -> list[list[tuple[float, float]]]:
-    """For each frame the places of `people` (1 … 4), who walk right and back in lanes of their own, 3 px a frame.
+    """For each frame the places of `people` (1 … 4), who walk right and back, each at its own height, 3 px a frame.
 
     Places are (x, y) of the centre in pixels of a frame of FRAME_SIZE.
     """
@@ -126,7 +126,7 @@ def _detector() -> onnx.ModelProto:
         helper.make_node("Mul", ["mean", "gain"], ["scaled"]),
         helper.make_node("Add", ["scaled", "bias"], ["shifted"]),
         helper.make_node("Clip", ["shifted", "zero", "one"], ["clipped"]),
-        # only the best cell of a neighbourhood speaks; the tilt decides between equals
+        # only the maximum of a neighbourhood counts; the tilt breaks ties
         helper.make_node("Mul", ["clipped", "tilt"], ["tilted"]),
         helper.make_node("MaxPool", ["tilted"], ["best"], kernel_shape=[9, 5], strides=[1, 1], pads=[4, 2, 4, 2]),
         helper.make_node("GreaterOrEqual", ["tilted", "best"], ["is_best"]),

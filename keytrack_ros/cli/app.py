@@ -38,7 +38,7 @@ class _Commands(TyperGroup):
 
 app = typer.Typer(
     cls=_Commands,
-    help="People with identities: 15 keypoints and a track id that stays (KeyTrack).",
+    help="Online multi-person pose tracking: 15 keypoints and a persistent track id for every person (KeyTrack).",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
