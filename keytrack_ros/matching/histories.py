@@ -1,26 +1,33 @@
-"""What a track was like in its last poses, and what a new pose is like beside it: the input of `TrackNetwork`.
+"""Features of a pose and the last poses of a track: the input of `TrackNetwork`.
 
-One token a keypoint, as in Pose Entailment, but position is told by where the keypoint is relative to where each of
-the track's last poses would have it now, in units of the person's size; one more token sums up the pair. Nothing
-depends on where in the picture, how large or at which frame rate people are seen: time is in seconds.
+One token a keypoint, as in Pose Entailment, but a position is relative to where each of the track's last poses would
+have the keypoint now, in units of the person's size; one more token sums up the pair. The features do not depend on
+place, scale or frame rate: time is in seconds.
+
+Boxes are a second kind of evidence (`keytrack_ros.matching.boxes`): how the box of the pose lies to the expected boxes
+of the track, and which keypoints another pose of the same frame claims too. All of these features are 0 where no box is
+known, apart from the contested keypoints, which need none.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
 
 from keytrack_ros import skeleton
+from keytrack_ros.geometry import box_iou
+from keytrack_ros.matching import boxes as box_evidence
+from keytrack_ros.matching.boxes import MOTION_BOXES, Overlap, box_centers, box_sizes, box_velocities, exists
 from keytrack_ros.matching.motion import HORIZON_S, centroids, mean_offsets, pose_sizes, squared_lengths, velocities
 from keytrack_ros.poses import BoolArray, FloatArray, IntArray, Poses
 
 OBSERVATIONS = 6
-"""K: so many last poses of a track are looked at."""
+"""K: number of last poses of a track that are compared with."""
 
-TOKEN_WIDTH = 4 + 8 * OBSERVATIONS
-SUMMARY_WIDTH = 10 + 8 * OBSERVATIONS
+TOKEN_WIDTH = 4 + 8 * OBSERVATIONS + 3 + OBSERVATIONS
+SUMMARY_WIDTH = 10 + 8 * OBSERVATIONS + 10 + 7 * OBSERVATIONS
 
 OKS_WIDTHS = np.array([1.5, 4.0], np.float32)
 """OKS with these multiples of the usual sigmas is told: the usual ones are almost 0 after a quick step."""
@@ -31,19 +38,27 @@ FARTHEST = 2.5
 
 @dataclass(frozen=True)
 class Histories:
-    """The last poses of T tracks, newest first; all in the picture as the camera saw it last.
+    """The last poses of T tracks, newest first; all in the image coordinates of the newest remembered frame.
 
     Attributes:
         keypoints: [T, K, 15, 2] float32, pixels.
         scores: [T, K, 15] float32; 0 where missing, also where a track has fewer than K poses.
         seconds: [T, K] float32, how long ago; 0 where a track has fewer poses.
         frames: [T] float32, frames since the newest pose: 1 for the last frame.
+        boxes: [T, M, 4] float32, M ≥ K; zeros where none is known. The first K are those of the poses.
+        box_seconds: [T, M] float32, how long ago.
+        contested: [T, K, 15] float32, how much another pose of that frame claimed the keypoint, see `Overlap`.
+        overlapped: [T, K] float32, part of the box that another box of that frame overlapped.
     """
 
     keypoints: FloatArray
     scores: FloatArray
     seconds: FloatArray
     frames: FloatArray
+    boxes: FloatArray
+    box_seconds: FloatArray
+    contested: FloatArray
+    overlapped: FloatArray
 
     @property
     def visible(self) -> BoolArray:
@@ -51,7 +66,7 @@ class Histories:
 
     @property
     def velocities(self) -> FloatArray:
-        """[T, 2] pixels per second."""
+        """[T, 2] pixels per second, of the keypoints."""
         return velocities(self.keypoints, self.visible, self.seconds)
 
     @cached_property
@@ -59,10 +74,16 @@ class Histories:
         """[T, K] pixels, see `pose_sizes`."""
         return pose_sizes(self.keypoints, self.visible)
 
+    @cached_property
+    def box_velocities(self) -> FloatArray:
+        """[T, 2] pixels per second, see `boxes.box_velocities`."""
+        return box_velocities(self.boxes, self.box_seconds)
+
     def __getitem__(self, rows: IntArray) -> Histories:
-        part = Histories(self.keypoints[rows], self.scores[rows], self.seconds[rows], self.frames[rows])
-        if "sizes" in vars(self):  # what is known of all is known of some
-            vars(part)["sizes"] = self.sizes[rows]
+        part = Histories(*(getattr(self, item.name)[rows] for item in fields(self)))
+        for name in ("sizes", "box_velocities"):
+            if name in vars(self):  # already computed for all
+                vars(part)[name] = getattr(self, name)[rows]
         return part
 
 
@@ -72,27 +93,55 @@ def collect_histories(
     """Sorts remembered poses into tracks.
 
     Args:
-        past: Q remembered poses with ids, newest frame first.
+        past: Q remembered poses with ids, newest frame first; all poses of a frame, so that overlap can be seen. A box
+            without area is no evidence.
         gaps: [Q] frames since each was seen.
         seconds: [Q] the same in seconds.
         track_ids: [T] ascending, all ids in `past`.
     """
-    tracks = len(track_ids)
+    tracks, motion = len(track_ids), max(MOTION_BOXES, observations)
     keypoints = np.zeros((tracks, observations, skeleton.COUNT, 2), np.float32)
     scores = np.zeros((tracks, observations, skeleton.COUNT), np.float32)
     ages = np.zeros((tracks, observations), np.float32)
     frames = np.zeros(tracks, np.float32)
+    boxes, box_ages = np.zeros((tracks, motion, 4), np.float32), np.zeros((tracks, motion), np.float32)
+    contested, overlapped = np.zeros_like(scores), np.zeros_like(ages)
     rows = np.flatnonzero(past.visible.any(1))
     track = np.searchsorted(track_ids, past.track_ids[rows])
     order = np.argsort(track, kind="stable")  # by track, newest first
     rows, track = rows[order], track[order]
-    slot = np.arange(len(rows)) - np.searchsorted(track, track)  # the how manieth pose of its track
+    slot = np.arange(len(rows)) - np.searchsorted(track, track)  # index within its track, 0 = newest
     newest = slot == 0
     frames[track[newest]] = gaps[rows[newest]]
+    kept = slot < motion
+    rows, track, slot = rows[kept], track[kept], slot[kept]
+    boxes[track, slot], box_ages[track, slot] = past.boxes[rows], seconds[rows]
     kept = slot < observations
     rows, to = rows[kept], (track[kept], slot[kept])
     keypoints[to], scores[to], ages[to] = past.keypoints[rows], past.scores[rows], seconds[rows]
-    return Histories(keypoints, scores, ages, frames)
+    contested[to], overlapped[to] = _past_overlap(past, gaps, rows)
+    return Histories(keypoints, scores, ages, frames, boxes, box_ages, contested, overlapped)
+
+
+def _past_overlap(past: Poses, gaps: IntArray, rows: IntArray) -> tuple[FloatArray, FloatArray]:
+    """`contested` [N, 15] and `area` [N] of `Overlap` for rows of `past`, within their frames."""
+    if len(rows) == 0:
+        return np.zeros((0, skeleton.COUNT), np.float32), np.zeros(0, np.float32)
+    wanted = np.isin(gaps, gaps[rows])
+    everyone = np.flatnonzero(wanted)
+    _, frame, people = np.unique(gaps[everyone], return_inverse=True, return_counts=True)
+    order = np.argsort(frame, kind="stable")
+    everyone, frame = everyone[order], frame[order]
+    place = np.arange(len(everyone)) - np.searchsorted(frame, frame)
+    shape = len(people), int(people.max())
+    keypoints = np.zeros((*shape, skeleton.COUNT, 2), np.float32)
+    scores, boxes = np.zeros((*shape, skeleton.COUNT), np.float32), np.zeros((*shape, 4), np.float32)
+    keypoints[frame, place], scores[frame, place] = past.keypoints[everyone], past.scores[everyone]
+    boxes[frame, place] = past.boxes[everyone]
+    found = box_evidence.overlap(keypoints, scores, boxes, pose_sizes(keypoints, scores > 0))
+    at = np.empty(len(gaps), np.int64)
+    at[everyone] = frame * shape[1] + place
+    return found.contested.reshape(-1, skeleton.COUNT)[at[rows]], found.area.reshape(-1)[at[rows]]
 
 
 def expected_poses(histories: Histories, velocity: FloatArray) -> FloatArray:
@@ -127,6 +176,25 @@ def track_distances(
     return np.where(shown & newest_shown, distance, np.inf).astype(np.float32)
 
 
+def expected_boxes(histories: Histories) -> FloatArray:
+    """[T, M, 4] the last boxes of each track, moved to now: for at most `boxes.HORIZON_S` beyond the newest."""
+    seconds = histories.box_seconds
+    ahead = np.minimum(seconds[:, :1], box_evidence.HORIZON_S) + seconds - seconds[:, :1]
+    step = histories.box_velocities[:, None] * ahead[..., None]
+    known = exists(histories.boxes)[..., None]
+    return np.asarray((histories.boxes + np.concatenate([step, step], -1)) * known, np.float32)
+
+
+def box_distances(boxes: FloatArray, histories: Histories) -> FloatArray:
+    """As `track_distances`, between the centres of boxes [S, P, 4] and the expected boxes; inf where one is unknown."""
+    scenes = len(boxes)
+    expected = expected_boxes(histories)[:, 0].reshape(scenes, -1, 4)
+    offset = box_centers(boxes)[:, :, None] - box_centers(expected)[:, None]
+    size = np.maximum(box_sizes(boxes)[:, :, None], box_sizes(expected)[:, None])
+    known = exists(boxes)[:, :, None] & exists(expected)[:, None]
+    return np.where(known, np.sqrt(squared_lengths(offset)) / size, np.inf).astype(np.float32)
+
+
 def near_pairs(distance: FloatArray, nearest: int | None = None) -> IntArray:
     """Poses and tracks that may belong together.
 
@@ -145,14 +213,21 @@ def near_pairs(distance: FloatArray, nearest: int | None = None) -> IntArray:
 
 
 def pair_features(
-    keypoints: FloatArray, scores: FloatArray, histories: Histories, velocity: FloatArray
+    keypoints: FloatArray,
+    scores: FloatArray,
+    boxes: FloatArray,
+    overlap: Overlap,
+    histories: Histories,
+    velocity: FloatArray,
 ) -> tuple[FloatArray, FloatArray]:
     """Tokens of N pairs of a pose and a track.
 
     Args:
-        keypoints, scores: [N, 15, 2] and [N, 15] of the pose, in the same picture as the histories.
+        keypoints, scores: [N, 15, 2] and [N, 15] of the pose, in the image coordinates of the histories.
+        boxes: [N, 4] of the pose, in the same coordinates; zeros where none is known.
+        overlap: of the pose with the other poses of its frame, N.
         histories: N.
-        velocity: [N, 2] of the tracks, pixels per second.
+        velocity: [N, 2] of the tracks' keypoints, pixels per second.
 
     Returns:
         [N, 15, TOKEN_WIDTH] float32 for the keypoints; column 1 says whether the pose shows it. [N, SUMMARY_WIDTH]
@@ -196,6 +271,10 @@ def pair_features(
         np.moveaxis(shared, 1, 2),
         np.moveaxis(histories.scores, 1, 2),
         by_keypoint(np.moveaxis(likeness, 2, 3)),
+        overlap.contested[..., None],
+        overlap.claim[..., None],
+        overlap.covered[..., None],
+        np.moveaxis(histories.contested, 1, 2),
     ]
     step = velocity * ahead[:, :1] / unit[:, None]
     to_middle = np.sqrt(squared_lengths(middle[:, None] - moved[:, 0])) / unit[:, None]
@@ -217,8 +296,38 @@ def pair_features(
         visible.sum(1, keepdims=True) / skeleton.COUNT,
         (scores.sum(1) / np.maximum(visible.sum(1), 1))[:, None],
         histories.scores.sum(-1) / np.maximum(past_visible.sum(-1), 1),
+        *_box_features(boxes, histories),
+        overlap.area[:, None],
+        overlap.contested.sum(1, keepdims=True) / np.maximum(visible.sum(1, keepdims=True), 1),
+        histories.overlapped,
+        histories.contested.sum(-1) / np.maximum(past_visible.sum(-1), 1),
     ]
     return np.concatenate(tokens, -1).astype(np.float32), np.concatenate(summary, -1).astype(np.float32)
+
+
+def _box_features(boxes: FloatArray, histories: Histories) -> list[FloatArray]:
+    """[N, 8 + 5 K] in parts: how a box lies to the last boxes of a track, all moved to now; 0 where one is unknown."""
+    expected = expected_boxes(histories)[:, :OBSERVATIONS]
+    past = exists(expected)
+    known = exists(boxes)[:, None] & past  # [N, K]
+    sizes = box_sizes(expected) * past
+    middle_one = np.maximum(past.sum(1) - 1, 0) // 2
+    usual = np.maximum(-np.sort(-sizes, axis=1)[np.arange(len(boxes)), middle_one], 2)
+    unit = np.maximum(usual, (box_sizes(boxes) + usual) / 2)[:, None]  # as for keypoints
+    edges = (boxes[:, None] - expected) / unit[..., None] * known[..., None]  # [N, K, 4]
+    center = box_centers(edges[:, 0])
+    shape = np.log(np.maximum(boxes[:, 2:] - boxes[:, :2], 1) / np.maximum(expected[:, 0, 2:] - expected[:, 0, :2], 1))
+    newest = known[:, :1]
+    step = histories.box_velocities * np.minimum(histories.box_seconds[:, :1], box_evidence.HORIZON_S) / unit * newest
+    return [
+        newest,
+        box_iou(boxes[:, None], expected) * known,
+        _compressed(edges).reshape(len(boxes), 4 * OBSERVATIONS),
+        _compressed(3 * center),
+        np.log1p(3 * np.sqrt(squared_lengths(center)))[:, None],
+        shape.clip(-2, 2) * newest,
+        _compressed(step),
+    ]
 
 
 def _likeness(offset: FloatArray, widths: FloatArray) -> FloatArray:

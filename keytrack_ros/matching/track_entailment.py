@@ -1,4 +1,4 @@
-"""Track entailment as a matcher: where tracks should be, how the camera has moved, and a network."""
+"""Track entailment as a matcher: expected poses and boxes of tracks, motion of the camera, and a network."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from keytrack_ros import skeleton
 from keytrack_ros.errors import ModelError
 from keytrack_ros.inference.cards import MatcherCard
 from keytrack_ros.inference.options import InferenceOptions
+from keytrack_ros.matching.boxes import exists, known_boxes, overlap
 from keytrack_ros.matching.gating import SETTLED_SCORE, clear_cases, open_cases
 from keytrack_ros.matching.histories import (
     SUMMARY_WIDTH,
     TOKEN_WIDTH,
+    box_distances,
     collect_histories,
     expected_poses,
     near_pairs,
@@ -19,7 +21,7 @@ from keytrack_ros.matching.histories import (
     track_distances,
 )
 from keytrack_ros.matching.matcher import TrackQuery, TrackScores
-from keytrack_ros.matching.motion import camera_shift
+from keytrack_ros.matching.motion import camera_shift, pose_sizes
 from keytrack_ros.matching.sessions import open_matcher_session
 from keytrack_ros.poses import FloatArray
 
@@ -57,22 +59,28 @@ class TrackEntailmentMatcher:
     def score_tracks(self, query: TrackQuery) -> TrackScores:
         """Mutual probabilities, and the camera's shift; with `query.gating` the network is not asked about clear cases.
 
-        Poses without keypoints are compared with nobody.
+        Poses without keypoints are compared with no track. Boxes without area, and those that are only the extent of
+        the keypoints, are no evidence.
         """
         poses, tracks = len(query.current), len(query.track_ids)
         if poses == 0 or tracks == 0:
             return TrackScores.none(poses, tracks)
-        # Past poses are put where the camera of the newest remembered frame would have shown them.
-        moved = query.past.with_fields(keypoints=query.past.keypoints + query.camera[:, None])
+        past = query.past
+        # Past poses are moved to where the camera of the newest remembered frame would have shown them.
+        moved = past.with_fields(
+            keypoints=past.keypoints + query.camera[:, None],
+            boxes=moved_boxes(known_boxes(past), query.camera),
+        )
         histories = collect_histories(moved, query.gaps, query.seconds, query.track_ids)
         velocity = histories.velocities
         expected = expected_poses(histories, velocity)
-        visible = query.current.visible
-        shift = camera_shift(
-            query.current.keypoints[None], visible[None], expected[None], histories.visible[None, :, 0]
-        )[0]
-        keypoints = query.current.keypoints - shift
+        current, scores = query.current, query.current.scores
+        visible = current.visible
+        shift = camera_shift(current.keypoints[None], visible[None], expected[None], histories.visible[None, :, 0])[0]
+        keypoints = current.keypoints - shift
+        boxes = moved_boxes(known_boxes(current), -shift)
         distance = track_distances(keypoints[None], visible[None], expected, histories)
+        distance = np.where(np.isfinite(distance), np.minimum(distance, box_distances(boxes[None], histories)), np.inf)
         clear = np.zeros((poses, tracks), bool)
         if query.gating:
             clear = clear_cases(distance[0], histories.frames)
@@ -81,14 +89,21 @@ class TrackEntailmentMatcher:
         logits = np.full((poses, tracks), -np.inf, np.float32)
         if len(pairs):
             _, a, b = pairs.T
-            tokens, summary = pair_features(keypoints[a], query.current.scores[a], histories[b], velocity[b])
+            rivals = overlap(keypoints, scores, boxes, pose_sizes(keypoints, visible))
+            tokens, summary = pair_features(keypoints[a], scores[a], boxes[a], rivals[a], histories[b], velocity[b])
             logits[a, b] = self._session.run({"tokens": tokens, "summary": summary})[OUTPUT]
-        scores = np.where(clear, SETTLED_SCORE, mutual_probabilities(logits))
-        return TrackScores(scores, shift, logits, clear)
+        found = np.where(clear, SETTLED_SCORE, mutual_probabilities(logits))
+        return TrackScores(found, shift, logits, clear)
+
+
+def moved_boxes(boxes: FloatArray, offset: FloatArray) -> FloatArray:
+    """Boxes [N, 4] moved by `offset` ([2] or [N, 2]) pixels; those without area stay zeros."""
+    both = np.concatenate([offset, offset], -1)
+    return np.asarray((boxes + both) * exists(boxes)[:, None], np.float32)
 
 
 def mutual_probabilities(logits: FloatArray) -> FloatArray:
-    """How surely a pose and a track belong together, given all other poses and tracks: [P, T] → [P, T].
+    """Probability that a pose and a track belong together, given all other poses and tracks: [P, T] → [P, T].
 
     The geometric mean of two answers: which track continues with this pose (softmax over tracks), and which pose
     continues this track (softmax over poses), each with "none" as one more answer of logit 0. Among look-alikes both

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn.functional import pad
 
 from keytrack_ros.errors import ModelError
 from keytrack_ros.matching.network import EntailmentNetwork, NetworkOptions
@@ -25,9 +27,21 @@ def load_weights(file: Path) -> MatcherNetwork:
             network = EntailmentNetwork(NetworkOptions(**{**options, "grid": tuple(options["grid"])}))
         else:
             network = TrackNetwork(TrackNetworkOptions(**options))
-        network.load_state_dict(content["weights"])
+        network.load_state_dict(_widened(content["weights"], network))
     except OSError as error:
         raise ModelError(f"{file}: {error.strerror}") from None
     except Exception as error:  # whatever unpickling of a foreign file may raise
         raise ModelError(f"{file}: not weights of a matcher: {str(error).splitlines()[0]}") from None
     return network.eval()
+
+
+def _widened(weights: dict[str, Tensor], network: MatcherNetwork) -> dict[str, Tensor]:
+    """Weights of a track network with fewer features, as before boxes were evidence: the new ones have no effect."""
+    if not isinstance(network, TrackNetwork):
+        return weights
+    shapes = {name: value.shape for name, value in network.state_dict().items()}
+    for name in ("keypoints.weight", "summary.weight"):
+        missing = shapes[name][1] - weights[name].shape[1]
+        if missing > 0:
+            weights = {**weights, name: pad(weights[name], (0, missing))}
+    return weights

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from keytrack_ros.matching.boxes import known_boxes
 from keytrack_ros.matching.gating import SETTLED_SCORE, clear_cases, open_cases
 from keytrack_ros.matching.histories import collect_histories, expected_poses, track_distances
 from keytrack_ros.matching.matcher import Matcher, MatchQuery, TrackMatcher, TrackQuery, TrackScores
@@ -173,7 +174,8 @@ class PoseTracker:
         self._stamp = stamp
         self._forget(stamp)
 
-        seen = poses.with_fields(scores=np.where(poses.scores >= self.options.keypoint_threshold, poses.scores, 0))
+        scores = np.where(poses.scores >= self.options.keypoint_threshold, poses.scores, 0)
+        seen = poses.with_fields(scores=scores, boxes=known_boxes(poses))
         compared = self.comparison = self._compare(seen, (width, height), stamp)
         self._camera = self._camera + compared.found.shift
         threshold = self.options.match_threshold

@@ -1,22 +1,26 @@
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
+from keytrack_ros.matching.boxes import HORIZON_S as BOX_HORIZON_S
+from keytrack_ros.matching.boxes import overlap
 from keytrack_ros.matching.histories import (
     FARTHEST,
     OBSERVATIONS,
     SUMMARY_WIDTH,
     TOKEN_WIDTH,
     Histories,
+    box_distances,
     collect_histories,
+    expected_boxes,
     expected_poses,
     near_pairs,
     pair_features,
     track_distances,
 )
 from keytrack_ros.matching.motion import HORIZON_S, pose_sizes
-from keytrack_ros.poses import Poses
+from keytrack_ros.poses import Poses, keypoint_boxes
 from test.people import people
 
 
@@ -28,11 +32,24 @@ def history(*places: tuple[float, float], step_s: float = 0.04) -> Histories:
     for slot, place in enumerate(places):
         keypoints[0, slot], scores[0, slot] = people(place).keypoints[0], 0.9
         seconds[0, slot] = step_s * (slot + 1)
-    return Histories(keypoints, scores, seconds, np.ones(1, np.float32))
+    boxes = np.zeros((1, OBSERVATIONS, 4), np.float32)
+    contested, overlapped = np.zeros_like(scores), np.zeros_like(seconds)
+    return Histories(keypoints, scores, seconds, np.ones(1, np.float32), boxes, seconds, contested, overlapped)
 
 
-def features(pose: Poses, past: Histories, velocity: tuple[float, float] = (0, 0)):
-    return pair_features(pose.keypoints, pose.scores, past, np.array([velocity], np.float32))
+def boxed(past: Histories) -> Histories:
+    """The same track with known boxes: 20 px wider than its keypoints' extents on each side."""
+    for slot in np.flatnonzero(past.visible[0].any(-1)):
+        extent = keypoint_boxes(past.keypoints[:, slot], past.scores[:, slot])
+        past.boxes[:, slot] = extent + np.array([-20, -20, 20, 20])
+    return past
+
+
+def features(pose: Poses, past: Histories, velocity: tuple[float, float] = (0, 0), boxes=None):
+    sizes = pose_sizes(pose.keypoints, pose.visible)
+    boxes = np.zeros((len(pose), 4), np.float32) if boxes is None else np.asarray(boxes, np.float32)
+    rivals = overlap(pose.keypoints, pose.scores, boxes, sizes)
+    return pair_features(pose.keypoints, pose.scores, boxes, rivals, past, np.array([velocity], np.float32))
 
 
 class TestCollecting:
@@ -112,11 +129,14 @@ class TestFeatures:
         assert (summary.shape, summary.dtype) == ((1, SUMMARY_WIDTH), np.float32)
 
     def test_do_not_depend_on_place_or_scale(self):
-        tokens, summary = features(people((304, 300)), history(*self.PAST), (100, 0))
-        past, pose = history(*self.PAST), people((304, 300))
+        past, pose = boxed(history(*self.PAST)), people((304, 300))
+        box = keypoint_boxes(pose.keypoints, pose.scores) + np.array([-22, -20, 20, 20])
+        tokens, summary = features(pose, past, (100, 0), box)
         for scale, shift in ((1, 250), (2.5, 0), (0.5, -40)):
-            moved = Histories(past.keypoints * scale + shift, past.scores, past.seconds, past.frames)
-            again = features(Poses(pose.keypoints * scale + shift, pose.scores), moved, (100 * scale, 0))
+            moved = replace(past, keypoints=past.keypoints * scale + shift, boxes=past.boxes * scale + shift)
+            again = features(
+                Poses(pose.keypoints * scale + shift, pose.scores), moved, (100 * scale, 0), box * scale + shift
+            )
             np.testing.assert_allclose(again[0], tokens, atol=2e-4)
             np.testing.assert_allclose(again[1], summary, atol=2e-4)
 
@@ -152,3 +172,55 @@ class TestFeatures:
         past.scores[0, :, 1:] = 0
         for tokens_or_summary in features(few, past):
             assert np.isfinite(tokens_or_summary).all()
+
+
+class TestBoxEvidence:
+    PAST = TestFeatures.PAST
+
+    def test_without_known_boxes_all_its_features_are_zero(self):
+        tokens, summary = features(people((304, 300)), history(*self.PAST), (100, 0))
+        assert (tokens[..., -3 - OBSERVATIONS :] == 0).all()
+        assert (summary[:, 10 + 8 * OBSERVATIONS :] == 0).all()
+        # A box of the pose alone says nothing either: there is none of the track to compare it with.
+        _, alone = features(people((304, 300)), history(*self.PAST), (100, 0), [[260, 200, 340, 400]])
+        np.testing.assert_array_equal(alone, summary)
+
+    def test_a_box_where_the_track_is_expected_has_overlap_one_and_no_offset(self):
+        past = boxed(history((300, 300)))
+        _, summary = features(people((300, 300)), past, boxes=past.boxes[:, 0])
+        known, iou, edges = np.split(summary[0, 10 + 8 * OBSERVATIONS :], [1, 2])[:3]
+        assert (known[0], iou[0]) == (1, pytest.approx(1))
+        np.testing.assert_allclose(edges[OBSERVATIONS - 1 : 5 * OBSERVATIONS - 1], 0, atol=1e-6)
+
+    def test_a_captured_pose_in_its_own_box_is_near_its_own_track(self):
+        # Keypoints lie on a person 150 px away; the box of the detector is still where the track is expected.
+        past = boxed(history((300, 300), (300, 300)))
+        captured = people((450, 300))
+        by_keypoints = track_distances(captured.keypoints[None], captured.visible[None], expected_pose(past), past)
+        by_boxes = box_distances(past.boxes[None, :, 0], past)
+        assert by_keypoints[0, 0, 0] > 1
+        assert by_boxes[0, 0, 0] == pytest.approx(0, abs=1e-6)
+
+    def test_boxes_move_on_up_to_their_horizon(self):
+        # 25 frames a second, 10 px a frame: 250 px a second, shrunk a little.
+        places = [(300 - 10 * k, 300) for k in range(OBSERVATIONS)]
+        soon, late = boxed(history(*places)), boxed(history(*places))
+        np.testing.assert_allclose(soon.box_velocities, [[232, 0]], atol=10)
+        soon_step = (expected_boxes(soon) - soon.boxes)[0, 0]
+        np.testing.assert_allclose(soon_step, soon.box_velocities[0, [0, 1, 0, 1]] * 0.04, atol=1e-3)
+        late = replace(late, box_seconds=late.box_seconds + 5)
+        late_step = (expected_boxes(late) - late.boxes)[0, 0]
+        np.testing.assert_allclose(late_step, soon.box_velocities[0, [0, 1, 0, 1]] * BOX_HORIZON_S, atol=1e-2)
+
+    def test_history_knows_which_keypoints_were_contested_in_their_frame(self):
+        # Two tracks on one place in the last frame, far apart in the one before.
+        past = Poses.concatenate(
+            [people((300, 300), (301, 300), track_ids=[1, 2]), people((290, 300), (500, 300), track_ids=[1, 2])]
+        )
+        found = collect_histories(past, np.array([1, 1, 2, 2]), np.array([0.1, 0.1, 0.2, 0.2]), np.array([1, 2]))
+        assert (found.contested[:, 0] > 0.95).all()
+        assert (found.contested[:, 1] < 0.01).all()
+
+
+def expected_pose(past: Histories):
+    return expected_poses(past, past.velocities)

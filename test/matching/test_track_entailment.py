@@ -168,7 +168,7 @@ class TestScores:
 class TestErrors:
     def test_a_network_of_pairs_is_refused(self):
         card = find_model(MatcherCard, PAPER, [PACKAGE_MODELS])
-        with pytest.raises(ModelError, match=r"a track matcher has tokens of 52 and summary of 58"):
+        with pytest.raises(ModelError, match=r"a track matcher has tokens of 61 and summary of 110"):
             TrackEntailmentMatcher(card)
 
     def test_so_is_a_network_of_tracks_where_one_of_pairs_is_needed(self, shipped):

@@ -59,7 +59,7 @@ class Scenes:
     size: FloatArray
 
 
-class Casting:
+class SceneComposer:
     """Draws scenes from tracks.
 
     Args:
@@ -105,19 +105,19 @@ class Casting:
         varied = np.maximum(1, np.round(steps * rng.uniform(0.6, 1.4, steps.shape))).astype(np.int64)
         steps = np.where(varies[:, None], varied, steps)
         back = np.concatenate([np.zeros((count, 1), np.int64), np.cumsum(steps, 1)], 1)
-        cast = _Cast(count)
+        composition = _Composition(count)
         size = np.empty((count, 2), np.float32)
         for scene in range(count):
             if self._compose and len(self._alone) and rng.random() < COMPOSED_SHARE:
                 size[scene] = STAGE
                 guests = int(rng.integers(2, 5))
             else:
-                size[scene] = self._whole(cast, scene, back[scene], rng)
-                room = min(2, PEOPLE - cast.number[scene])
+                size[scene] = self._whole(composition, scene, back[scene], rng)
+                room = min(2, PEOPLE - composition.number[scene])
                 guests = int(rng.integers(1, room + 1)) if room > 0 and rng.random() < PASTED_SHARE else 0
             for _ in range(guests if self._compose else 0):
-                self._paste(cast, scene, int(stride[scene]), rng)
-        return self._played(cast, back, size)
+                self._paste(composition, scene, int(stride[scene]), rng)
+        return self._played(composition, back, size)
 
     def row(self, track: IntArray, frame: IntArray) -> IntArray:
         """Rows of tracks in frames; −1 where a track is not seen."""
@@ -125,7 +125,7 @@ class Casting:
         at = np.where(inside, self._offset[track] + frame - self._begin[track], 0)
         return np.where(inside, self._table[at], -1)
 
-    def _whole(self, cast: _Cast, scene: int, back: IntArray, rng: np.random.Generator) -> FloatArray:
+    def _whole(self, composition: _Composition, scene: int, back: IntArray, rng: np.random.Generator) -> FloatArray:
         """The people of a video around one of its poses; returns the frame's size."""
         at = min(int(np.searchsorted(self._cumulated, rng.random())), len(self._rows) - 1)
         row = int(self._rows[at])
@@ -140,13 +140,13 @@ class Casting:
             distance = np.linalg.norm(self.centres[seen] - self.centres[row], axis=1)
             here = here[np.argsort(np.where(seen >= 0, distance, np.inf))[:PEOPLE]]
         for track in rng.permutation(here):
-            cast.add(scene, int(track), frame)
+            composition.add(scene, int(track), frame)
         size: FloatArray = self.tracks.sizes[video]
         return size
 
-    def _paste(self, cast: _Cast, scene: int, stride: int, rng: np.random.Generator) -> None:
+    def _paste(self, composition: _Composition, scene: int, stride: int, rng: np.random.Generator) -> None:
         """A person of another video, at the size of one who is there and near that one."""
-        number = int(cast.number[scene])
+        number = int(composition.number[scene])
         alone = len(self._alone) > 0 and rng.random() < (0.5 if number else 0.75)
         track = int(rng.choice(self._alone if alone else self._among_several))
         begin, end = int(self._begin[track]), int(self._end[track])
@@ -159,35 +159,35 @@ class Casting:
             place: FloatArray = np.array(STAGE) / 2 + rng.normal(0, 60, 2)
         else:
             host = int(rng.integers(number))
-            at = int(cast.track[scene, host])
-            seen = int(self.row(np.array(at), np.clip(cast.frame[scene, host], self._begin[at], self._end[at])))
+            at = int(composition.track[scene, host])
+            seen = int(self.row(np.array(at), np.clip(composition.frame[scene, host], self._begin[at], self._end[at])))
             if seen < 0:
                 return
-            height = float(self.heights[seen] * cast.scale[scene, host])
+            height = float(self.heights[seen] * composition.scale[scene, host])
             angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(0.05, 1.6) * height
-            place = cast.placed(scene, host, self.centres[seen])
+            place = composition.placed(scene, host, self.centres[seen])
             place = place + distance * np.array([np.cos(angle), 0.5 * np.sin(angle)])
         scale = height / float(self.heights[row]) * float(np.exp(rng.normal(0, 0.15)))
         mirror = bool(rng.random() < 0.5)
         centre = self.centres[row] * ((-1, 1) if mirror else (1, 1))
-        cast.add(scene, track, frame, scale, mirror, place - scale * centre)
+        composition.add(scene, track, frame, scale, mirror, place - scale * centre)
 
-    def _played(self, cast: _Cast, back: IntArray, size: FloatArray) -> Scenes:
-        frame = cast.frame[:, None] - back[:, :, None]  # [S, F, P]
-        rows = self.row(np.broadcast_to(cast.track[:, None], frame.shape), frame)
+    def _played(self, composition: _Composition, back: IntArray, size: FloatArray) -> Scenes:
+        frame = composition.frame[:, None] - back[:, :, None]  # [S, F, P]
+        rows = self.row(np.broadcast_to(composition.track[:, None], frame.shape), frame)
         seen = np.maximum(rows, 0)
         points, hidden = self.tracks.keypoints[seen], self.tracks.hidden[seen]
         present = self.tracks.present[seen] & (rows >= 0)[..., None]
         order = np.array(skeleton.MIRRORED)
-        mirror = np.broadcast_to(cast.mirror[:, None], frame.shape)[..., None]
+        mirror = np.broadcast_to(composition.mirror[:, None], frame.shape)[..., None]
         flipped = (points * np.array([-1, 1], np.float32))[..., order, :]
         points = np.where(mirror[..., None], flipped, points)
         present, hidden = np.where(mirror, present[..., order], present), np.where(mirror, hidden[..., order], hidden)
-        points = points * cast.scale[:, None, :, None, None] + cast.shift[:, None, :, None]
+        points = points * composition.scale[:, None, :, None, None] + composition.shift[:, None, :, None]
         return Scenes(points.astype(np.float32), present, hidden, back, size)
 
 
-class _Cast:
+class _Composition:
     """Who plays in each scene: track, its frame that is the current one, and how it is placed in the picture."""
 
     def __init__(self, scenes: int) -> None:

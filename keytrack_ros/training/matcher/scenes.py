@@ -1,8 +1,8 @@
-"""Scenes as a detector would give them, and the pairs of a pose and a track that a track matcher learns from.
+"""Scenes as an estimator and a detector would give them, and the pairs of a pose and a track to learn from.
 
-The camera's motion is taken out of a scene frame by frame, with the function that the tracker uses; tracks are known by
-their people. In the last frame (and in some scenes in one before it, which costs little) every pose is paired with
-every track that is near.
+The camera's motion is compensated frame by frame with the function that the tracker uses; tracks are the annotated
+ones. In the last frame (and in some scenes in an earlier one, which costs little) every pose is paired with every track
+that is near.
 """
 
 from __future__ import annotations
@@ -12,16 +12,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from keytrack_ros import skeleton
+from keytrack_ros.matching.boxes import Overlap, overlap
 from keytrack_ros.matching.histories import (
     OBSERVATIONS,
     Histories,
+    box_distances,
     expected_poses,
     near_pairs,
     pair_features,
     track_distances,
 )
-from keytrack_ros.matching.motion import camera_shift, centroids
-from keytrack_ros.poses import BoolArray, FloatArray, IntArray
+from keytrack_ros.matching.motion import camera_shift, centroids, pose_sizes
+from keytrack_ros.matching.track_entailment import moved_boxes
+from keytrack_ros.poses import BoolArray, FloatArray, IntArray, keypoint_boxes
 from keytrack_ros.training.matcher.augment import (
     HEAD_SPREAD,
     LEFT,
@@ -31,7 +34,8 @@ from keytrack_ros.training.matcher.augment import (
     heights,
     with_head_points,
 )
-from keytrack_ros.training.matcher.scene_composition import PEOPLE, Casting, Scenes
+from keytrack_ros.training.matcher.occlusion import captured, detected_boxes, full_boxes, runs_of_misses
+from keytrack_ros.training.matcher.scene_composition import HISTORY, PEOPLE, SceneComposer, Scenes
 
 STRANGERS = 3
 """Tracks of false poses that a scene remembers."""
@@ -45,6 +49,15 @@ NOISY_SHARE = 0.6
 EARLIER = 4
 """In every second scene, poses of the frame so many before the current one are paired too."""
 
+CAPTURE_SHARE = 0.6
+"""Scenes in which people who overlap get each other's keypoints, see `occlusion`."""
+
+BOX_SHARES = (0.3, 0.1, 0.2, 0.4)
+"""Scenes without boxes; with boxes that are the keypoints' extents; with exact boxes; with boxes of a detector."""
+
+STANDING_SHARE = 0.12
+"""Scenes with something that is found as a person though it is none, and stands still."""
+
 
 @dataclass(frozen=True)
 class Detections:
@@ -53,12 +66,14 @@ class Detections:
     Attributes:
         keypoints: [S, F, P, 15, 2] float32.
         scores: [S, F, P, 15] float32; 0 = missing.
+        boxes: [S, F, P, 4] float32; zeros where none is known.
         identity: [S, F, P] int64, whose track the pose belongs to; −1 for a false pose.
         seconds: [S, F] float32, how long before the current frame.
     """
 
     keypoints: FloatArray
     scores: FloatArray
+    boxes: FloatArray
     identity: IntArray
     seconds: FloatArray
 
@@ -86,52 +101,95 @@ TRACKS = PEOPLE + STRANGERS
 
 
 class SceneSampler:
-    """Draws batches of pairs from a casting."""
+    """Draws batches of pairs from a composer."""
 
-    def __init__(self, casting: Casting) -> None:
-        self._casting = casting
+    def __init__(self, composer: SceneComposer) -> None:
+        self._composer = composer
 
     def batch(self, scenes: int, rng: np.random.Generator) -> TrackBatch:
         """All near pairs of `scenes` scenes."""
-        return track_pairs(detected(self._casting, self._casting.draw(scenes, rng), rng))
+        return track_pairs(detected(self._composer, self._composer.draw(scenes, rng), rng))
 
 
-def detected(casting: Casting, scenes: Scenes, rng: np.random.Generator) -> Detections:
-    """What a moving camera and a detector make of scenes."""
+def detected(composer: SceneComposer, scenes: Scenes, rng: np.random.Generator) -> Detections:
+    """What a moving camera, a detector and a pose network make of scenes."""
     points, present = _mirrored(scenes, rng)
     hidden = scenes.hidden  # only makes some keypoints less sure: not worth mirroring
     points, present = _completed_heads(points, present, rng)
+    points, present, standing = _with_standing(composer, points, present, scenes.size, rng)
     points = points + _camera(scenes, rng)[:, :, None, None]
-    level = rng.uniform(0.2, 1.3, len(points)) * (rng.random(len(points)) < NOISY_SHARE)
+    count = len(points)
+    level = rng.uniform(0.2, 1.3, count) * (rng.random(count) < NOISY_SHARE)
     noise = level[:, None, None, None]  # [S, 1, 1, 1]
+    stretch = np.exp(rng.normal(0, 0.15, count))[:, None]
+    seconds = scenes.back / FPS * stretch
     points, present = _swapped_limbs(points, present, noise[..., 0], rng)
     false = (rng.random(present.shape[:3]) < 0.05 * np.minimum(noise[..., 0], 1)) & present.any(-1)
-    points, present = _false_poses(casting, points, present, false, scenes.size, rng)
+    points, present = _false_poses(composer, points, present, false, scenes.size, rng)
     identity = np.where(false, -1, np.arange(PEOPLE))
-    # Now and then a track has swallowed a false pose, as it happens to trackers.
+    # Now and then a track has taken a false pose, as it happens to trackers.
     swallowed = false & (rng.random(false.shape) < 0.15)
     swallowed[:, 0] = False
     identity = np.where(swallowed, np.arange(PEOPLE), identity)
+    boxes = full_boxes(points, present, rng)
 
     shape = present.shape
     sigma = np.maximum(0.022 * heights(points, present), 0.5)[..., None] * noise
     quality = np.where(rng.random(shape) < 0.1, rng.uniform(1.5, 3, shape), rng.uniform(0.5, 1.5, shape))
     error = rng.normal(size=points.shape) * (sigma * quality)[..., None]
     scores = 1 - 0.2 * np.linalg.norm(error, axis=-1) / np.maximum(sigma, 1e-6) + rng.normal(0, 0.1, shape)
-    scores = np.where(false[..., None], scores * rng.uniform(0.3, 0.9, false.shape)[..., None], scores)
+    doubtful = false | standing[:, None]
+    scores = np.where(doubtful[..., None], scores * rng.uniform(0.3, 0.9, false.shape)[..., None], scores)
     scores = np.clip(scores - 0.15 * hidden * rng.random(shape), 0.05, 1)
     noisy = noise > 0
-    lost = noisy * (rng.uniform(0.03, 0.2, len(points))[:, None, None, None] + 0.2 * hidden)
-    missed = noisy[..., 0] * 0.15 * rng.uniform(0.5, 1.3, len(points))[:, None, None]
+    scores = np.where(noisy, scores, 1)
+    capture = rng.random(count) < CAPTURE_SHARE
+    points, scores, present = captured(points + error, scores, present, boxes, seconds, capture, rng)
+    lost = noisy * (rng.uniform(0.03, 0.2, count)[:, None, None, None] + 0.2 * hidden)
+    missed = noisy[..., 0] * 0.15 * rng.uniform(0.5, 1.3, count)[:, None, None]
+    missed = np.where(standing[:, None], np.maximum(missed, 0.4), missed)
     kept = present & (rng.random(shape) >= lost) & (rng.random(shape[:3]) >= missed)[..., None]
     kept &= ~_out_of_sight(noisy[..., 0], shape[:3], rng)
-    stretch = np.exp(rng.normal(0, 0.15, len(points)))[:, None]
+    kept &= ~runs_of_misses(boxes, seconds, noisy[:, 0, 0, 0], rng)[..., None]
+    kind = rng.choice(len(BOX_SHARES), count, p=BOX_SHARES)
+    boxes, merged = detected_boxes(boxes, points, kept, np.maximum(level, 0.3) * (kind == 3), rng)
+    kept &= ~merged[..., None]
+    keypoints = (points * kept[..., None]).astype(np.float32)
     return Detections(
-        keypoints=((points + error) * kept[..., None]).astype(np.float32),
-        scores=(np.where(noisy, scores, 1) * kept).astype(np.float32),
+        keypoints=keypoints,
+        scores=(np.clip(scores, 0.05, 1) * kept).astype(np.float32),
+        boxes=_known(boxes, keypoints, kept, kind),
         identity=identity.astype(np.int64),
-        seconds=(scenes.back / FPS * stretch).astype(np.float32),
+        seconds=seconds.astype(np.float32),
     )
+
+
+def _known(boxes: FloatArray, keypoints: FloatArray, kept: BoolArray, kind: IntArray) -> FloatArray:
+    """The boxes that a tracker gets, by `BOX_SHARES`; none of people who are not found."""
+    extents = keypoint_boxes(keypoints.reshape(-1, skeleton.COUNT, 2), kept.reshape(-1, skeleton.COUNT))
+    boxes = np.where((kind == 1)[:, None, None, None], extents.reshape(boxes.shape), boxes)
+    return np.asarray(boxes * ((kind > 0)[:, None, None] & kept.any(-1))[..., None], np.float32)
+
+
+def _with_standing(
+    composer: SceneComposer, points: FloatArray, present: BoolArray, size: FloatArray, rng: np.random.Generator
+) -> tuple[FloatArray, BoolArray, BoolArray]:
+    """Puts a pose that stands still into the last place of some scenes where nobody is; and [S, P] where it did."""
+    free = ~present[:, :, -1].any((1, 2)) & (rng.random(len(points)) < STANDING_SHARE)
+    scene = np.flatnonzero(free)
+    row = rng.integers(0, len(composer.tracks), len(scene))
+    there = present[scene, 0].any(-1)  # [N, P]
+    host = np.where(there.any(1), (rng.random(there.shape) * there).argmax(1), 0)
+    height = np.where(there.any(1), heights(points[scene, 0, host], present[scene, 0, host]), 100)
+    at = np.where(there.any(1)[:, None], centroids(points[scene, 0, host], present[scene, 0, host]), size[scene] / 2)
+    place = at + rng.normal(0, 0.7, at.shape) * height[:, None]
+    scale = height / composer.heights[row] * np.exp(rng.normal(0, 0.3, len(row)))
+    pose = (composer.tracks.keypoints[row] - composer.centres[row][:, None]) * scale[:, None, None] + place[:, None]
+    points, present = points.copy(), present.copy()
+    points[scene, :, -1], present[scene, :, -1] = pose[:, None], composer.tracks.present[row][:, None]
+    standing = np.zeros((len(points), points.shape[2]), bool)
+    standing[scene, -1] = True
+    return points, present, standing
 
 
 def _mirrored(scenes: Scenes, rng: np.random.Generator) -> tuple[FloatArray, BoolArray]:
@@ -176,7 +234,7 @@ def _swapped_limbs(
 
 
 def _false_poses(
-    casting: Casting,
+    composer: SceneComposer,
     points: FloatArray,
     present: BoolArray,
     false: BoolArray,
@@ -186,16 +244,16 @@ def _false_poses(
     """In place of the `false` poses: foreign ones, half of them beside the person and as large, the others anywhere."""
     scene, frame, person = np.nonzero(false)
     number = len(scene)
-    row = rng.integers(0, len(casting.tracks), number)
-    foreign, there = casting.tracks.keypoints[row], casting.tracks.present[row]
+    row = rng.integers(0, len(composer.tracks), number)
+    foreign, there = composer.tracks.keypoints[row], composer.tracks.present[row]
     height = heights(points[false], present[false])
     beside = rng.random(number) < 0.5
-    scale = np.where(beside, height / casting.heights[row] * np.exp(rng.normal(0, 0.2, number)), 1)
+    scale = np.where(beside, height / composer.heights[row] * np.exp(rng.normal(0, 0.2, number)), 1)
     angle, distance = rng.uniform(0, 2 * np.pi, number), rng.uniform(0.25, 1, number) * height
     near = centroids(points[false], present[false]) + distance[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)
     place = np.where(beside[:, None], near, rng.random((number, 2)) * size[scene])
     points, present = points.copy(), present.copy()
-    centre = casting.centres[row]
+    centre = composer.centres[row]
     points[scene, frame, person] = (foreign - centre[:, None]) * scale[:, None, None] + place[:, None]
     present[scene, frame, person] = there
     return points, present
@@ -227,19 +285,25 @@ def track_pairs(detections: Detections) -> TrackBatch:
         shift = camera_shift(keypoints, visible, expected.reshape(*newest.shape, 2), newest)
         camera = camera + shift
         keypoints = (keypoints - shift[:, None, None]) * visible[..., None]
+        boxes = moved_boxes(detections.boxes[:, frame].reshape(-1, 4), -camera.repeat(PEOPLE, 0))
+        boxes = boxes.reshape(count, PEOPLE, 4)
+        rivals = overlap(keypoints, scores, boxes, pose_sizes(keypoints, visible))
         if frame in (0, EARLIER):
-            scene, pose, track = near_pairs(track_distances(keypoints, visible, expected, histories)).T
+            distance = track_distances(keypoints, visible, expected, histories)
+            distance = np.where(np.isfinite(distance), np.minimum(distance, box_distances(boxes, histories)), np.inf)
+            scene, pose, track = near_pairs(distance).T
             if frame == EARLIER:
                 half = scene % 2 == 0
                 scene, pose, track = scene[half], pose[half], track[half]
             slot = scene * TRACKS + track
+            at = scene, pose
             tokens, summary = pair_features(
-                keypoints[scene, pose], scores[scene, pose], histories[slot], velocity[slot]
+                keypoints[at], scores[at], boxes[at], rivals[at], histories[slot], velocity[slot]
             )
             same = detections.identity[scene, frame, pose] == track
             at = scene + len(parts) * count
             parts.append((tokens, summary, at * PEOPLE + pose, at * TRACKS + track, same))
-        past.add(keypoints, scores, detections, frame)
+        past.add(keypoints, scores, boxes, rivals, detections, frame)
     tokens, summary, pose, track, same = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return TrackBatch(tokens, summary, pose, track, same, len(parts) * count)
 
@@ -248,9 +312,12 @@ class _Past:
     """The tracks of S scenes: those of the people, then those of false poses, which are seen once."""
 
     def __init__(self, scenes: int) -> None:
-        shape = scenes, TRACKS, OBSERVATIONS
+        shape = scenes, TRACKS, HISTORY
         self.keypoints = np.zeros((*shape, skeleton.COUNT, 2), np.float32)
         self.scores = np.zeros((*shape, skeleton.COUNT), np.float32)
+        self.boxes = np.zeros((*shape, 4), np.float32)
+        self.contested = np.zeros_like(self.scores)
+        self.overlapped = np.zeros(shape, np.float32)
         self.before = np.zeros(shape, np.float32)  # seconds before the current frame
         self.frame = np.zeros(shape[:2], np.int64)
 
@@ -258,15 +325,30 @@ class _Past:
         """S · TRACKS tracks, as seen from a frame that lies `before` [S] seconds before the current one."""
         exists = (self.scores > 0).any(-1)
         seconds = np.where(exists, self.before - before[:, None, None], 0).astype(np.float32)
-        many = len(self.scores) * TRACKS
+
+        def flat(values: FloatArray, length: int = OBSERVATIONS) -> FloatArray:
+            return values[:, :, :length].reshape(-1, length, *values.shape[3:])
+
         return Histories(
-            self.keypoints.reshape(many, *self.keypoints.shape[2:]),
-            self.scores.reshape(many, *self.scores.shape[2:]),
-            seconds.reshape(many, -1),
-            (self.frame - frame).reshape(many).astype(np.float32),
+            flat(self.keypoints),
+            flat(self.scores),
+            flat(seconds),
+            (self.frame - frame).reshape(-1).astype(np.float32),
+            flat(self.boxes, HISTORY),
+            flat(seconds, HISTORY),
+            flat(self.contested),
+            flat(self.overlapped),
         )
 
-    def add(self, keypoints: FloatArray, scores: FloatArray, detections: Detections, frame: int) -> None:
+    def add(
+        self,
+        keypoints: FloatArray,
+        scores: FloatArray,
+        boxes: FloatArray,
+        rivals: Overlap,
+        detections: Detections,
+        frame: int,
+    ) -> None:
         scenes = np.arange(len(scores))[:, None]
         seen = (scores > 0).any(-1)
         identity = detections.identity[:, frame]
@@ -278,10 +360,14 @@ class _Past:
         forgotten = here.copy()
         forgotten[:, :PEOPLE] = False
         self.scores[forgotten] = 0  # another false pose is another stranger
+        self.boxes[forgotten] = 0
         before = np.broadcast_to(detections.seconds[:, frame, None], here.shape)
         for held, new in (
             (self.keypoints, keypoints[scenes, pose]),
             (self.scores, scores[scenes, pose]),
+            (self.boxes, boxes[scenes, pose]),
+            (self.contested, rivals.contested[scenes, pose]),
+            (self.overlapped, rivals.area[scenes, pose]),
             (self.before, before),
         ):
             held[here] = np.concatenate([new[here][:, None], held[here][:, :-1]], 1)

@@ -15,7 +15,7 @@ from keytrack_ros.matching.tokens import PairTokens
 from keytrack_ros.matching.track_network import MatcherNetwork, TrackNetwork, TrackNetworkOptions
 from keytrack_ros.training.matcher.options import TrainOptions
 from keytrack_ros.training.matcher.pairs import Batch, PairSampler
-from keytrack_ros.training.matcher.scene_composition import PEOPLE, Casting
+from keytrack_ros.training.matcher.scene_composition import PEOPLE, SceneComposer
 from keytrack_ros.training.matcher.scenes import TRACKS, SceneSampler, TrackBatch
 from keytrack_ros.training.matcher.tracks import Tracks
 
@@ -126,8 +126,8 @@ class TrackTask:
             people = np.unique(np.stack([tracks.video, tracks.person], 1), axis=0)
             if len(people) == len(tracks):
                 raise DataError("nobody in the tracks is seen in two frames: there is nothing to continue")
-        self._sampler = SceneSampler(Casting(training))
-        scenes = SceneSampler(Casting(validation, compose=False))
+        self._sampler = SceneSampler(SceneComposer(training))
+        scenes = SceneSampler(SceneComposer(validation, compose=False))
         rng = np.random.default_rng(_VALIDATION_SEED)
         size = min(64, options.validation_scenes)
         self._validation = [scenes.batch(size, rng) for _ in range(options.validation_scenes // size)]

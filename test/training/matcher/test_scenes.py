@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from keytrack_ros.errors import DataError
-from keytrack_ros.training.matcher.scene_composition import HISTORY, PEOPLE, Casting
+from keytrack_ros.training.matcher.scene_composition import HISTORY, PEOPLE, SceneComposer
 from keytrack_ros.training.matcher.scenes import TRACKS, Detections, SceneSampler, detected, track_pairs
 from keytrack_ros.training.matcher.tracks import (
     is_held_back,
@@ -20,8 +20,8 @@ def tracks(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def casting(tracks):
-    return Casting(tracks)
+def composer(tracks):
+    return SceneComposer(tracks)
 
 
 class TestSplit:
@@ -35,10 +35,10 @@ class TestSplit:
         assert not is_validation("penn/0001")
 
 
-class TestCasting:
+class TestSceneComposer:
     def test_uncomposed_scenes_are_those_of_the_videos(self, tracks):
-        casting = Casting(tracks, compose=False)
-        scenes = casting.draw(20, np.random.default_rng(0))
+        composer = SceneComposer(tracks, compose=False)
+        scenes = composer.draw(20, np.random.default_rng(0))
         assert scenes.keypoints.shape == (20, HISTORY + 1, PEOPLE, 15, 2)
         there = scenes.present.any(-1)
         assert (there.sum(2).max(1) == 3).all()  # three people a video
@@ -46,26 +46,26 @@ class TestCasting:
         assert {tuple(point) for point in scenes.keypoints[there][:, 1].tolist()} <= known
 
     def test_the_past_is_the_same_person_earlier(self, tracks):
-        scenes = Casting(tracks, compose=False).draw(20, np.random.default_rng(1))
+        scenes = SceneComposer(tracks, compose=False).draw(20, np.random.default_rng(1))
         both = scenes.present[:, 0].any(-1) & scenes.present[:, 1].any(-1)
         step = np.linalg.norm(scenes.keypoints[:, 0, :, 1] - scenes.keypoints[:, 1, :, 1], axis=-1)
         per_frame = (step / scenes.back[:, 1, None])[both]
         assert per_frame.max() < 2 * 2**0.5 + 1e-3  # the toy people's top speed
         assert per_frame.max() > 1
 
-    def test_scenes_are_composed_of_people_of_other_videos(self, casting):
-        number = casting.draw(200, np.random.default_rng(2)).present.any(-1).any(1).sum(1)
+    def test_scenes_are_composed_of_people_of_other_videos(self, composer):
+        number = composer.draw(200, np.random.default_rng(2)).present.any(-1).any(1).sum(1)
         assert {2, 3, 4, 5} <= set(number.tolist())
 
     def test_needs_a_video_with_several_people(self, tracks):
         with pytest.raises(DataError, match="no video with several people"):
-            Casting(tracks.select([name for name in tracks.names if name.startswith("penn/")]))
+            SceneComposer(tracks.select([name for name in tracks.names if name.startswith("penn/")]))
 
 
 @pytest.fixture(scope="module")
-def many(casting) -> Detections:
+def many(composer) -> Detections:
     rng = np.random.default_rng(3)
-    return detected(casting, casting.draw(300, rng), rng)
+    return detected(composer, composer.draw(300, rng), rng)
 
 
 class TestDetections:
@@ -91,8 +91,8 @@ class TestDetections:
 
 
 class TestPairs:
-    def test_poses_meet_the_tracks_near_them_with_the_truth(self, casting):
-        batch = SceneSampler(casting).batch(40, np.random.default_rng(4))
+    def test_poses_meet_the_tracks_near_them_with_the_truth(self, composer):
+        batch = SceneSampler(composer).batch(40, np.random.default_rng(4))
         assert batch.frames == 80
         assert len(batch.tokens) == len(batch.summary) == len(batch.same) == len(batch.pose)
         assert (batch.pose // PEOPLE == batch.track // TRACKS).all()  # of one frame
@@ -106,7 +106,7 @@ class TestPairs:
 
     def test_the_cameras_motion_is_taken_out(self, tracks):
         rng = np.random.default_rng(5)
-        scene = Casting(tracks, compose=False).draw(8, rng)
+        scene = SceneComposer(tracks, compose=False).draw(8, rng)
         seen = scene.present.any(-1)
         pan = np.cumsum(np.tile([15.0, -8.0], (HISTORY + 1, 1)), 0)[None, :, None, None].astype(np.float32)
         identity = np.broadcast_to(np.arange(PEOPLE), seen.shape)
@@ -114,7 +114,13 @@ class TestPairs:
         def summaries(keypoints):
             scores = scene.present.astype(np.float32)
             return track_pairs(
-                Detections(keypoints * scores[..., None], scores, identity, (scene.back / 25).astype(np.float32))
+                Detections(
+                    keypoints=keypoints * scores[..., None],
+                    scores=scores,
+                    boxes=np.zeros((*scores.shape[:3], 4), np.float32),
+                    identity=identity,
+                    seconds=(scene.back / 25).astype(np.float32),
+                )
             )
 
         rested, panned = summaries(scene.keypoints), summaries(scene.keypoints + pan)
@@ -123,7 +129,7 @@ class TestPairs:
         difference = np.abs(rested.summary - panned.summary)[rested.same]
         assert np.median(difference) < 0.02
 
-    def test_the_same_seed_gives_the_same_batch(self, casting):
-        a, b = (SceneSampler(casting).batch(5, np.random.default_rng(7)) for _ in range(2))
+    def test_the_same_seed_gives_the_same_batch(self, composer):
+        a, b = (SceneSampler(composer).batch(5, np.random.default_rng(7)) for _ in range(2))
         np.testing.assert_array_equal(a.tokens, b.tokens)
         np.testing.assert_array_equal(a.track, b.track)

@@ -1,0 +1,134 @@
+"""Boxes as evidence beside keypoints: which boxes are known, how they move, and where people of one frame overlap.
+
+A pose network gives a person who is occluded the limbs of the person in front. The box of the detector often still is
+that person's own, and two poses that claim the same keypoint tell that one of them may be wrong about it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from keytrack_ros.matching.motion import SMALLEST_SIZE, squared_lengths
+from keytrack_ros.poses import BoolArray, FloatArray, IntArray, Poses, keypoint_boxes
+
+MOTION_BOXES = 12
+"""So many last boxes of a track are used for its velocity."""
+
+VELOCITY_MEMORY_S = 0.6
+"""They count by exp(−age / this)."""
+
+VELOCITY_PRIOR_S2 = 0.002
+"""Variance of box centres over that of velocities, both in sizes of a person: shrinks the velocity of few boxes."""
+
+HORIZON_S = 1.0
+"""A box moves on for this long after it was last seen, then its expected place rests."""
+
+CONTEST_WIDTH = 0.15
+"""Two poses contest a keypoint if theirs are less than about this part of the person's size apart."""
+
+_FAR = np.float32(1e15)
+
+
+def known_boxes(poses: Poses) -> FloatArray:
+    """[P, 4] float32: boxes that say more than the keypoints; zeros for the others.
+
+    Zeros where a box has no area, is not finite or is just the extent of the pose's keypoints, as `Poses` has it where
+    no box was given.
+    """
+    boxes = poses.boxes
+    given = (boxes[:, 2:] > boxes[:, :2]).all(1) & np.isfinite(boxes).all(1)
+    given &= (boxes != keypoint_boxes(poses.keypoints, poses.scores)).any(1)
+    return np.where(given[:, None], boxes, 0).astype(np.float32)
+
+
+def exists(boxes: FloatArray) -> BoolArray:
+    """[...] which of the boxes [..., 4] have an area."""
+    return np.asarray((boxes[..., 2] > boxes[..., 0]) & (boxes[..., 3] > boxes[..., 1]))
+
+
+def box_sizes(boxes: FloatArray) -> FloatArray:
+    """[...] pixels, as `motion.pose_sizes`: root of the area, at least half the longer side."""
+    width, height = np.maximum(boxes[..., 2] - boxes[..., 0], 0), np.maximum(boxes[..., 3] - boxes[..., 1], 0)
+    size = np.maximum(np.sqrt(width * height), np.maximum(width, height) / 2)
+    return np.asarray(np.maximum(size, SMALLEST_SIZE), np.float32)
+
+
+def box_centers(boxes: FloatArray) -> FloatArray:
+    """[..., 2] of boxes [..., 4]."""
+    return np.asarray((boxes[..., :2] + boxes[..., 2:]) / 2)
+
+
+def box_velocities(boxes: FloatArray, seconds: FloatArray) -> FloatArray:
+    """[T, 2] pixels per second: weighted least squares through the last box centres, shrunk towards standing still.
+
+    Args:
+        boxes: [T, M, 4], newest first; zeros where there is none.
+        seconds: [T, M], how long ago.
+    """
+    age = seconds - seconds[:, :1]
+    weight = np.exp(-age / VELOCITY_MEMORY_S) * exists(boxes)
+    total = np.maximum(weight.sum(1, keepdims=True), 1e-6)
+    time = -(age - (weight * age).sum(1, keepdims=True) / total)
+    center = box_centers(boxes)
+    center = center - (weight[..., None] * center).sum(1, keepdims=True) / total[..., None]
+    covariance = (weight[..., None] * time[..., None] * center).sum(1)
+    return np.asarray(covariance / ((weight * time * time).sum(1) + VELOCITY_PRIOR_S2)[:, None], np.float32)
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How the P poses of a frame, or of several frames [..., P], overlap.
+
+    Attributes:
+        contested: [..., P, 15] float32, 0..1: another pose of the frame has this keypoint at the same place.
+        claim: [..., P, 15] float32, `contested` times the pose's score less that of the other pose.
+        covered: [..., P, 15] float32, 1 where the keypoint lies in the box of another pose.
+        area: [..., P] float32, 0..1: largest part of the pose's box that the box of another pose overlaps.
+    """
+
+    contested: FloatArray
+    claim: FloatArray
+    covered: FloatArray
+    area: FloatArray
+
+    def __getitem__(self, rows: IntArray | tuple[IntArray, IntArray]) -> Overlap:
+        return Overlap(*(getattr(self, item.name)[rows] for item in fields(self)))
+
+
+def overlap(keypoints: FloatArray, scores: FloatArray, boxes: FloatArray, sizes: FloatArray) -> Overlap:
+    """Overlap of the poses of each frame.
+
+    Args:
+        keypoints, scores: [..., P, 15, 2] and [..., P, 15]; score 0 = missing.
+        boxes: [..., P, 4], zeros where none is known.
+        sizes: [..., P] in pixels, see `motion.pose_sizes`.
+    """
+    count = keypoints.shape[-3]
+    if count < 2:
+        nothing = np.zeros(scores.shape, np.float32)
+        return Overlap(nothing, nothing, nothing, np.zeros(scores.shape[:-1], np.float32))
+    visible = scores > 0
+    themselves = np.eye(count, dtype=bool)[:, :, None]
+    pair = visible[..., :, None, :] & visible[..., None, :, :] & ~themselves  # [..., P, P, 15]
+    apart2 = squared_lengths(keypoints[..., :, None, :, :] - keypoints[..., None, :, :, :])
+    apart2 = np.where(pair, apart2, _FAR)
+    rival = apart2.argmin(-2, keepdims=True)
+    nearest2 = np.take_along_axis(apart2, rival, -2)[..., 0, :]
+    contested = np.exp(-nearest2 / (2 * np.square(CONTEST_WIDTH * sizes[..., None])))
+    rival_score = np.take_along_axis(scores, rival[..., 0, :], -2)
+
+    low, high = boxes[..., None, :, None, :2], boxes[..., None, :, None, 2:]  # of the other pose
+    points = keypoints[..., :, None, :, :]
+    inside = ((points > low) & (points < high)).all(-1) & ~themselves & visible[..., :, None, :]
+    width = np.minimum(boxes[..., :, None, 2:], boxes[..., None, :, 2:])
+    width = np.maximum(width - np.maximum(boxes[..., :, None, :2], boxes[..., None, :, :2]), 0)
+    own = np.maximum(np.prod(boxes[..., 2:] - boxes[..., :2], -1), 1e-6)
+    area = width[..., 0] * width[..., 1] / own[..., None] * ~themselves[..., 0]
+    return Overlap(
+        contested.astype(np.float32),
+        (contested * (scores - rival_score)).astype(np.float32),
+        inside.any(-2).astype(np.float32),
+        area.max(-1).astype(np.float32),
+    )

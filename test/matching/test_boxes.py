@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+
+from keytrack_ros.matching.boxes import box_velocities, known_boxes, overlap
+from keytrack_ros.matching.motion import pose_sizes
+from keytrack_ros.poses import Poses
+from test.people import people
+
+
+class TestKnownBoxes:
+    def test_the_extent_of_the_keypoints_is_no_evidence(self):
+        poses = people((100, 100), (300, 100))
+        assert (known_boxes(poses) == 0).all()
+
+    def test_given_boxes_are_kept_and_bad_ones_dropped(self):
+        poses = people((100, 100), (300, 100), (500, 100))
+        boxes = np.array([[60, 0, 140, 220], [300, 100, 300, 100], [np.nan, 0, 1, 1]], np.float32)
+        np.testing.assert_array_equal(known_boxes(poses.with_fields(boxes=boxes)), [boxes[0], [0] * 4, [0] * 4])
+
+
+class TestVelocity:
+    def test_of_evenly_moving_boxes(self):
+        seconds = np.array([[0.1, 0.2, 0.3, 0.4]])
+        boxes = np.array([[[40, 0, 60, 50], [30, 0, 50, 50], [20, 0, 40, 50], [10, 0, 30, 50]]], float)
+        # Least squares gives 100 px/s; the prior takes 0.002 / (0.002 + sum of w (t − mean)²), here about 5 %.
+        np.testing.assert_allclose(box_velocities(boxes, seconds), [[95, 0]], atol=1)
+
+    def test_one_box_or_none_has_no_velocity(self):
+        boxes = np.zeros((2, 3, 4))
+        boxes[0, 0] = 10, 10, 30, 60
+        np.testing.assert_array_equal(box_velocities(boxes, np.zeros((2, 3))), 0)
+
+
+def rivals(poses: Poses):
+    return overlap(poses.keypoints, poses.scores, known_boxes(poses), pose_sizes(poses.keypoints, poses.visible))
+
+
+class TestOverlap:
+    def test_two_poses_on_one_person_contest_every_keypoint(self):
+        poses = people((100, 100), (102, 100), (600, 100))
+        poses = poses.with_fields(scores=poses.scores * np.array([[1], [0.5], [1]]))
+        found = rivals(poses)
+        assert (found.contested[:2] > 0.95).all()
+        assert (found.contested[2] == 0).all()
+        assert (found.claim[0] > 0.3).all()  # the surer pose has the better claim
+        np.testing.assert_allclose(found.claim[1], -found.claim[0], atol=0.02)
+
+    def test_a_missing_keypoint_contests_nothing(self):
+        poses = people((100, 100), (102, 100))
+        poses = poses.with_fields(scores=np.where(np.arange(15) == 7, [[0.9], [0.0]], 0.9))
+        assert rivals(poses).contested[:, 7].tolist() == [0, 0]
+
+    def test_covered_is_what_lies_in_the_box_of_another(self):
+        poses = people((100, 100), (150, 100))
+        x = poses.keypoints[0, :, 0]
+        boxes = np.array([[0, 0, 200, 300], [100, 0, 300, 300]], np.float32)
+        found = rivals(poses.with_fields(boxes=boxes))
+        np.testing.assert_array_equal(found.covered[0] == 1, x > 100)
+        assert found.area.tolist() == pytest.approx([0.5, 0.5])
+
+    def test_a_lone_pose_and_an_empty_frame(self):
+        assert (rivals(people((100, 100))).contested == 0).all()
+        assert rivals(Poses.empty()).area.shape == (0,)
