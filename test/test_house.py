@@ -11,7 +11,7 @@ from test.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "keytrack_ros"
 
-VOCABULARY = {"errors", "options", "poses", "skeleton"}
+VOCABULARY = {"errors", "options", "poses", "skeleton", "timing"}
 NETWORKS = VOCABULARY | {"inference"}
 
 # What each folder (or module beside the folders) may import, apart from itself.
@@ -20,6 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "options": {"errors"},
     "skeleton": {"errors"},
     "poses": {"errors", "skeleton"},
+    "timing": set(),
     "geometry": VOCABULARY,
     "inference": VOCABULARY,
     "detection": NETWORKS | {"geometry"},
