@@ -1,12 +1,14 @@
-"""Who keeps identities better: entailment or geometry, in the same tracker, on videos that no training has seen.
+"""Identity: entailment against geometry in the same tracker, on videos that no training has seen.
 
     python bench/identity.py score  --data FOLDER    the tables of docs/results.md
     python bench/identity.py choose --data FOLDER    thresholds of the rivals, chosen on the training videos
     python bench/identity.py time                    how long matching takes
 
 Every k-th frame of a video is a sequence (k sequences, one for each phase, so that each pose counts once), given to a
-fresh tracker in random order of people. Keypoints are the annotated ones, or perturbed as a detector would. Which pose
-belongs to whom is known, so that only association is measured:
+fresh tracker in random order of people. Keypoints are the annotated ones; or perturbed (jitter, misses, false poses);
+or captured: where people overlap, a person gets keypoints of the one in front at the rates measured by
+`bench/capture.py`, detections are missed in runs, and there are boxes with a detector's errors, or none. Which pose
+belongs to which person is known, so that only association is measured:
 
 ID switches: poses of a person whose track id is not the last one that this person had (as in MOTA).
 %IDSW: the same weighted by keypoints: visible keypoints of those poses, per cent of all visible keypoints (KeyTrack).
@@ -32,13 +34,15 @@ from scipy.optimize import linear_sum_assignment
 from keytrack_ros import skeleton
 from keytrack_ros.geometry import box_iou, oks
 from keytrack_ros.inference.options import InferenceOptions
-from keytrack_ros.matching.histories import collect_histories, expected_poses
+from keytrack_ros.matching.boxes import exists
+from keytrack_ros.matching.histories import collect_histories, expected_boxes, expected_poses
 from keytrack_ros.matching.matcher import Matcher, MatchQuery, TrackMatcher, TrackQuery, TrackScores
 from keytrack_ros.matching.motion import camera_shift
 from keytrack_ros.matching.open_matcher import open_matcher
 from keytrack_ros.poses import FloatArray, IntArray, Poses, keypoint_boxes
 from keytrack_ros.research.overlap import IouMatcher, OksMatcher
 from keytrack_ros.tracker import PoseTracker, TrackerOptions
+from keytrack_ros.training.matcher.occlusion import captured, detected_boxes, full_boxes, runs_of_misses
 from keytrack_ros.training.matcher.tracks import MULTI_PERSON, Tracks, held_back_videos, load_tracks, training_videos
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, rich_markup_mode=None)
@@ -48,14 +52,16 @@ FPS = 25.0
 """No source states a rate; it only makes time stamps."""
 
 SETTINGS = {
-    "1": (1, False),
-    "2": (2, False),
-    "4": (4, False),
-    "8": (8, False),
-    "1 perturbed": (1, True),
-    "4 perturbed": (4, True),
+    "1": (1, "annotated"),
+    "2": (2, "annotated"),
+    "4": (4, "annotated"),
+    "8": (8, "annotated"),
+    "1 perturbed": (1, "perturbed"),
+    "4 perturbed": (4, "perturbed"),
+    "2 captured": (2, "captured"),
+    "2 captured, boxes": (2, "captured, boxes"),
 }
-"""Column of the table → (stride, perturbed)."""
+"""Column of the table → (stride, what the tracker gets)."""
 
 
 class WideOksMatcher:
@@ -100,6 +106,37 @@ class PredictedOksMatcher:
         return TrackScores(oks(query.current, tracks, 3 * skeleton.SIGMAS), shift)
 
 
+class PredictedBoxMatcher:
+    """IoU of boxes with where each track's box should be, as SORT does; mixed with OKS as of `PredictedOksMatcher`.
+
+    Where no box is known, the extent of the keypoints takes its place.
+
+    Args:
+        share: of OKS in the mixture, 0..1.
+    """
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+
+    def score_tracks(self, query: TrackQuery) -> TrackScores:
+        current, past = (
+            poses.with_fields(boxes=np.where(exists(poses.boxes)[:, None], poses.boxes, extents(poses)))
+            for poses in (query.current, query.past)
+        )
+        histories = collect_histories(past, query.gaps, query.seconds, query.track_ids)
+        boxes = expected_boxes(histories)[:, 0]
+        scores = (1 - self._share) * box_iou(current.boxes[:, None], boxes[None])
+        if self._share:
+            tracks = Poses(expected_poses(histories, histories.velocities), histories.scores[:, 0])
+            scores = scores + self._share * oks(current, tracks, 3 * skeleton.SIGMAS)
+        return TrackScores(scores.astype(np.float32), np.zeros(2, np.float32))
+
+
+def extents(poses: Poses) -> FloatArray:
+    """[P, 4] of the keypoints."""
+    return keypoint_boxes(poses.keypoints, poses.scores)
+
+
 PAPER = TrackerOptions(model="pose_entailment_paper", memory_frames=4, match_threshold=0.5, gating=False)
 
 OURS = {
@@ -118,6 +155,14 @@ RIVALS: dict[str, tuple[Callable[[], Matcher | TrackMatcher], TrackerOptions]] =
     ),
     "OKS": (OksMatcher, TrackerOptions(gating=False, match_threshold=0.001, memory_frames=4)),
     "OKS, sigmas x 4": (WideOksMatcher, TrackerOptions(gating=False, match_threshold=0.005, memory_frames=4)),
+    "IoU of boxes with prediction": (
+        lambda: PredictedBoxMatcher(0.0),
+        TrackerOptions(gating=False, match_threshold=0.05),
+    ),
+    "IoU of boxes and OKS, both with prediction": (
+        lambda: PredictedBoxMatcher(0.5),
+        TrackerOptions(gating=False, match_threshold=0.05),
+    ),
     "OKS with prediction": (lambda: PredictedOksMatcher(False), TrackerOptions(gating=False, match_threshold=0.1)),
     "OKS with prediction and camera": (
         lambda: PredictedOksMatcher(True),
@@ -134,7 +179,7 @@ THRESHOLDS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3)
 
 @dataclass(frozen=True)
 class Step:
-    """One frame: what the tracker sees, and the truth that only the score sees.
+    """One frame: what the tracker sees, and the ground truth that only the score sees.
 
     Attributes:
         poses: P people.
@@ -150,53 +195,60 @@ class Step:
     weight: IntArray
 
 
-def sequences(tracks: Tracks, video: int, stride: int, perturbed: bool) -> Iterator[list[Step]]:
+def sequences(tracks: Tracks, video: int, stride: int, kind: str) -> Iterator[list[Step]]:
     """The `stride` sequences of a video, of at least two frames each; the same at every call."""
-    chance = np.random.default_rng(zlib.crc32(f"{tracks.names[video]}|{stride}|{perturbed}".encode()))
+    perturbed = kind == "perturbed"
+    seed = perturbed if kind in ("annotated", "perturbed") else "captured"  # boxes or none: the same keypoints
+    rng = np.random.default_rng(zlib.crc32(f"{tracks.names[video]}|{stride}|{seed}".encode()))
     rows = np.flatnonzero(tracks.video == video)
     frames = range(int(tracks.frame[rows].min()), int(tracks.frame[rows].max()) + 1)
     for phase in range(stride):
         steps = []
+        found: dict[int, tuple[Poses, IntArray]] = {}
+        if kind.startswith("captured"):
+            found = _captured(tracks, rows, np.array(frames[phase::stride]), kind.endswith("boxes"), rng)
         for number in frames[phase::stride]:
             here = rows[tracks.frame[rows] == number]
-            keypoints, scores = tracks.keypoints[here], tracks.present[here].astype(np.float32)
+            poses = Poses(tracks.keypoints[here], tracks.present[here].astype(np.float32))
             owner = tracks.person[here]
-            if perturbed:
-                keypoints, scores, owner = _perturbed(tracks, rows, here, chance)
-            order = chance.permutation(len(owner))
+            if found:
+                poses, owner = found[number]
+            elif perturbed:
+                keypoints, scores, owner = _perturbed(tracks, rows, here, rng)
+                poses = Poses(keypoints, scores)
+            order = rng.permutation(len(owner))
             weight = (tracks.present[here] & ~tracks.hidden[here]).sum(1)
-            poses = Poses(keypoints[order], scores[order])
-            steps.append(Step(number / FPS, poses, owner[order], tracks.person[here], weight))
+            steps.append(Step(number / FPS, poses[order], owner[order], tracks.person[here], weight))
         if len(steps) > 1:
             yield steps
 
 
 def _perturbed(
-    tracks: Tracks, video_rows: IntArray, here: IntArray, chance: np.random.Generator
+    tracks: Tracks, video_rows: IntArray, here: IntArray, rng: np.random.Generator
 ) -> tuple[FloatArray, FloatArray, IntArray]:
     """A poor detector: 15 % of the poses are missed and 5 % are replaced by another pose of the video, put a
     quarter to one height away; 15 % of the keypoints are missed, the others jitter by a tenth of a head or more."""
     keypoints, scores, owners = [], [], []
     for row in here:
-        fate = chance.random()
+        fate = rng.random()
         if fate < 0.15:
             continue
         false = fate < 0.20
-        source = int(chance.choice(video_rows)) if false else int(row)
+        source = int(rng.choice(video_rows)) if false else int(row)
         points, present = tracks.keypoints[source].astype(np.float64), tracks.present[source]
         extent = np.ptp(points[present], axis=0).max()
         if false:
-            angle = chance.uniform(0, 2 * np.pi)
-            points = points + chance.uniform(0.25, 1) * max(extent, 20) * np.array([np.cos(angle), np.sin(angle)])
+            angle = rng.uniform(0, 2 * np.pi)
+            points = points + rng.uniform(0.25, 1) * max(extent, 20) * np.array([np.cos(angle), np.sin(angle)])
         head = np.linalg.norm(points[1] - points[2]) if present[1:3].all() else 0.0
         sigma = max(0.1 * head if head > 0 else 0.02 * extent, 0.5)
-        poor = chance.random(skeleton.COUNT) < 0.1
-        factor = np.where(poor, chance.uniform(1.5, 3, skeleton.COUNT), chance.uniform(0.5, 1.5, skeleton.COUNT))
-        error = chance.normal(size=(skeleton.COUNT, 2)) * (sigma * factor)[:, None]
-        confidence = 1 - 0.2 * np.linalg.norm(error, axis=1) / sigma + chance.normal(0, 0.1, skeleton.COUNT)
+        poor = rng.random(skeleton.COUNT) < 0.1
+        factor = np.where(poor, rng.uniform(1.5, 3, skeleton.COUNT), rng.uniform(0.5, 1.5, skeleton.COUNT))
+        error = rng.normal(size=(skeleton.COUNT, 2)) * (sigma * factor)[:, None]
+        confidence = 1 - 0.2 * np.linalg.norm(error, axis=1) / sigma + rng.normal(0, 0.1, skeleton.COUNT)
         if false:
-            confidence *= chance.uniform(0.3, 0.9)
-        kept = present & (chance.random(skeleton.COUNT) >= 0.15)
+            confidence *= rng.uniform(0.3, 0.9)
+        kept = present & (rng.random(skeleton.COUNT) >= 0.15)
         if kept.any():
             keypoints.append(points + error)
             scores.append(np.where(kept, np.clip(confidence, 0.05, 1), 0))
@@ -208,6 +260,41 @@ def _perturbed(
     )
 
 
+def _captured(
+    tracks: Tracks, video_rows: IntArray, frames: IntArray, boxed: bool, rng: np.random.Generator
+) -> dict[int, tuple[Poses, IntArray]]:
+    """Poses and their people by frame number, as an estimator in the boxes of a detector finds them.
+
+    Keypoints jitter by a hundredth of the height, one in twenty is missed; people who overlap get each other's
+    keypoints; detections are missed in runs; boxes jitter, are cut off or hold two people.
+    """
+    people = np.unique(tracks.person[video_rows])
+    row = np.full((len(frames), len(people)), -1)
+    used = video_rows[np.isin(tracks.frame[video_rows], frames)]
+    row[np.searchsorted(frames, tracks.frame[used]), np.searchsorted(people, tracks.person[used])] = used
+    points = tracks.keypoints[row][None].astype(np.float64)  # [1, F, P, 15, 2]
+    present = (tracks.present[row] & (row >= 0)[..., None])[None]
+    whole = full_boxes(points, present, rng)
+    height = (whole[..., 2:] - whole[..., :2]).max(-1)[..., None, None]
+    points = points + rng.normal(size=points.shape) * 0.01 * height
+    scores = np.clip(rng.normal(0.75, 0.1, present.shape), 0.05, 1)
+    seconds = ((frames - frames[0]) / FPS)[None]
+    always = np.ones(1, bool)
+    points, scores, present = captured(points, scores, present, whole, seconds, always, rng)
+    kept = present & (rng.random(present.shape) >= 0.05)
+    kept &= ~runs_of_misses(whole, seconds, always, rng)[..., None]
+    boxes, merged = detected_boxes(whole, points, kept, np.ones(1), rng)
+    kept &= ~merged[..., None]
+    found = {}
+    for k, number in enumerate(frames):
+        here = np.flatnonzero(kept[0, k].any(-1))
+        shown = np.clip(scores[0, k, here], 0.05, 1) * kept[0, k, here]
+        given = boxes[0, k, here] if boxed else None
+        poses = Poses(points[0, k, here], shown, boxes=given)  # type: ignore[arg-type]
+        found[int(number)] = poses, people[here]
+    return found
+
+
 @dataclass
 class Score:
     """Sums over sequences."""
@@ -216,7 +303,7 @@ class Score:
     switched_keypoints: int = 0
     keypoints: int = 0
     matched: int = 0
-    truths: int = 0
+    ground_truths: int = 0
     answers: int = 0
     association: float = 0.0
     identified: int = 0
@@ -227,7 +314,7 @@ class Score:
         together: dict[tuple[int, int], int] = {}
         for step, given in zip(steps, ids, strict=True):
             self.keypoints += int(step.weight.sum())
-            self.truths += len(step.people)
+            self.ground_truths += len(step.people)
             self.answers += len(given)
             weight = dict(zip(step.people.tolist(), step.weight.tolist(), strict=True))
             for person, track_id in zip(step.owner.tolist(), given.tolist(), strict=True):
@@ -256,8 +343,8 @@ class Score:
 
     @property
     def idf1(self) -> float:
-        """Per cent; IDTP + IDFN = truths and IDTP + IDFP = answers."""
-        return 100 * 2 * self.matched / max(self.truths + self.answers, 1)
+        """Per cent; IDTP + IDFN = ground truths and IDTP + IDFP = answers."""
+        return 100 * 2 * self.matched / max(self.ground_truths + self.answers, 1)
 
     @property
     def assa(self) -> float:
@@ -267,11 +354,11 @@ class Score:
 
 def measured(tracks: Tracks, setting: str, matcher: Matcher | TrackMatcher, options: TrackerOptions) -> Score:
     """The tracker's score over all videos of `tracks`."""
-    stride, perturbed = SETTINGS[setting]
+    stride, kind = SETTINGS[setting]
     score = Score()
     for video, size in enumerate(tracks.sizes):
         width, height = int(size[0]), int(size[1])
-        for steps in sequences(tracks, video, stride, perturbed):
+        for steps in sequences(tracks, video, stride, kind):
             tracker = PoseTracker(options, matcher)
             ids = [tracker.update(step.poses, (width, height), step.stamp).track_ids for step in steps]
             score.add(steps, ids)
@@ -280,7 +367,8 @@ def measured(tracks: Tracks, setting: str, matcher: Matcher | TrackMatcher, opti
 
 def markdown(results: Mapping[str, Mapping[str, Score]]) -> str:
     """One table: a line for each matcher, and in each column switches · %IDSW · IDF1 · AssA."""
-    lines = [f"| matcher | {' | '.join(f'stride {s}' for s in SETTINGS)} |", "|---|" + "---:|" * len(SETTINGS)]
+    columns = list(next(iter(results.values())))
+    lines = [f"| matcher | {' | '.join(f'stride {s}' for s in columns)} |", "|---|" + "---:|" * len(columns)]
     for name, scores in results.items():
         cells = [f"{s.switches} · {s.percent_switched:.2f} · {s.idf1:.1f} · {s.assa:.1f}" for s in scores.values()]
         lines.append(f"| {name} | {' | '.join(cells)} |")
@@ -294,6 +382,8 @@ def score(
         list[Path] | None, typer.Option(help="folder with a matcher to try before the shipped one")
     ] = None,
     threads: Annotated[int, typer.Option(help="cores for the network; 0 = all")] = 0,
+    only: Annotated[str, typer.Option(help="only matchers whose names contain this")] = "",
+    setting: Annotated[list[str] | None, typer.Option(help="columns of the table; default: all")] = None,
 ) -> None:
     """Scores all matchers on the held-back videos."""
     tracks = load_tracks(data, MULTI_PERSON)
@@ -304,10 +394,11 @@ def score(
     }
     for name, (make, options) in RIVALS.items():
         trackers[f"{name} ≥ {options.match_threshold:g}"] = make(), options
-    jobs = [(name, setting) for name in trackers for setting in SETTINGS]
+    trackers = {name: tracker for name, tracker in trackers.items() if only in name}
+    jobs = [(name, column) for name in trackers for column in setting or SETTINGS]
     results: dict[str, dict[str, Score]] = {name: {} for name in trackers}
-    for name, setting in track(jobs, "scoring"):
-        results[name][setting] = measured(tracks, setting, *trackers[name])
+    for name, column in track(jobs, "scoring"):
+        results[name][column] = measured(tracks, column, *trackers[name])
     typer.echo(f"{len(tracks.names)} videos, {len(tracks)} poses; ID switches · %IDSW · IDF1 · AssA\n")
     typer.echo(markdown(results))
 
@@ -329,15 +420,15 @@ def choose(data: Data, settings: str = "1,8,1 perturbed,4 perturbed") -> None:
 @app.command("time")
 def time_matching(people: int = 20, frames: int = 60, threads: int = 0) -> None:
     """Times the matching step of both configurations in a crowd that walks about."""
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     size = (1280, 720)
-    places = chance.uniform(0.1, 0.9, (people, 1, 2)) * size
-    shapes, speeds = chance.normal(0, 40, (people, skeleton.COUNT, 2)), chance.normal(0, 60, (people, 1, 2))
+    places = rng.uniform(0.1, 0.9, (people, 1, 2)) * size
+    shapes, speeds = rng.normal(0, 40, (people, skeleton.COUNT, 2)), rng.normal(0, 60, (people, 1, 2))
     for name, options in OURS.items():
         tracker = PoseTracker(options, open_matcher(options.model, InferenceOptions(threads=threads)))
         seconds = []
         for frame in range(frames):
-            jitter = chance.normal(0, 2, shapes.shape)
+            jitter = rng.normal(0, 2, shapes.shape)
             crowd = Poses(places + shapes + jitter + speeds * frame / FPS, np.ones((people, skeleton.COUNT)))
             began = time.perf_counter()
             tracker.update(crowd, size, frame / FPS)
