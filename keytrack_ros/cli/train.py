@@ -100,11 +100,11 @@ train_app.command("matcher")(
 
 
 def _detector(data: Path, out: Path, resume: bool = False, **values: Any) -> None:
-    """Train the person detector on images with boxes, most of them a teacher's.
+    """Train the person detector on images with boxes in COCO form.
 
-    The run folder gets crops.npz (the teacher's boxes in the LSPET crops), samples.png (training images to look at),
-    checkpoint.pt, log.csv, curves.png, and at the end person_detector.onnx and .yaml, which a tracker uses when the
-    folder is named by --models. Ctrl-C stops after the running step; --resume goes on from there.
+    The run folder gets samples.png (training images to look at), checkpoint.pt, log.csv, curves.png, and at the end
+    person_detector.onnx and .yaml, which a tracker uses when the folder is named by --models. Ctrl-C stops after the
+    running step; --resume goes on from there.
     """
     from keytrack_ros.cli.train_detector import train_detector
 
@@ -113,7 +113,7 @@ def _detector(data: Path, out: Path, resume: bool = False, **values: Any) -> Non
 
 
 train_app.command("detector")(
-    _with_options(_detector, DetectorTrainOptions, "folder with images, pseudo (a teacher's boxes) and models")
+    _with_options(_detector, DetectorTrainOptions, "folder with images/ and annotations/NAME_train.json, NAME_val.json")
 )
 
 

@@ -29,14 +29,23 @@ class DetectorTrainOptions(Options):
     average_steps: int = option(
         1000, "steps over which the weights are averaged for validation and export", at_least=1, at_most=10_000_000
     )
-    sure_score: float = option(
-        0.4, "a teacher's box with a lower score is neither person nor background", at_least=0.0, at_most=1.0
+    shares: str = option(
+        "", "SOURCE=SHARE,… how often images of a source are drawn; other sources share the rest by their size"
     )
-    imitate: bool = option(True, "learn the teacher's score and box of every cell, too, not its boxes alone")
+    teacher: str = option(
+        "", "detector (name or model file) whose score and box of every cell are learned, too; empty = labels alone"
+    )
+    batch_norm: bool = option(
+        True, "no: batch normalisation is folded into the convolutions, for fine-tuning; a third faster"
+    )
     start: str = option(
-        "", "checkpoint.pt of a run whose averaged weights this one begins with; empty = random weights"
+        "",
+        "checkpoint.pt of a run whose averaged weights this one begins with, or an exported .onnx (with "
+        "--no-batch-norm); empty = random weights",
     )
-    validation_images: int = option(400, "images of held-back clips in a validation", at_least=1, at_most=1_000_000)
+    validation_images: int = option(
+        400, "images in a validation, evenly spaced among those held back", at_least=1, at_most=1_000_000
+    )
     seed: int = option(1, "of weights, images and augmentation", at_least=0, at_most=2**31 - 1)
     precision: str = option(
         "float32",
@@ -54,6 +63,24 @@ class DetectorTrainOptions(Options):
                 raise OptionError(f"{name}: {getattr(self, name)} is not a multiple of 32")
         if self.first_size > self.input_size:
             raise OptionError(f"first_size: {self.first_size} is larger than input_size, {self.input_size}")
+
+        if self.start.endswith(".onnx") and self.batch_norm:
+            raise OptionError("start: an exported network has no batch normalisation; add --no-batch-norm")
+        self.source_shares  # noqa: B018, raises for what it cannot read
+
+    @property
+    def source_shares(self) -> dict[str, float]:
+        """`shares` by source. Raises OptionError for what it cannot read."""
+        shares = {}
+        for item in filter(None, self.shares.split(",")):
+            source, _, value = item.partition("=")
+            try:
+                shares[source.strip()] = float(value)
+            except ValueError:
+                raise OptionError(f"shares: '{item}' is not SOURCE=SHARE, as in person_boxes=0.4") from None
+        if any(not 0 <= share <= 1 for share in shares.values()) or sum(shares.values()) > 1 + 1e-9:
+            raise OptionError(f"shares: {self.shares}: each must be 0 to 1, all together at most 1")
+        return shares
 
     @property
     def steps(self) -> int:

@@ -1,21 +1,23 @@
 """Training images of the detector: collages of several source images at several scales, with changed colours.
 
-A canvas is one cell, 2 × 2 or 3 × 3 cells whose borders are drawn at random (mosaic; Bochkovskiy et al., 2020). Each
-cell shows part of one source image, mirrored or not, at a scale drawn around the one that fits the cell. Small people
-so come from sharp images made smaller, as they do with a camera.
+A canvas is one cell, 2 × 2, 3 × 3 or 4 × 4 cells whose borders are drawn at random (mosaic; Bochkovskiy et al., 2020).
+Each cell shows part of one source image, mirrored or not, at a scale drawn around the one that fits the cell. Small
+people so come from sharp images made smaller, as they do with a camera. People are pasted over people (see `paste`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import cv2
 import numpy as np
 
+from keytrack_ros.errors import DataError
 from keytrack_ros.poses import BoolArray, FloatArray, ImageArray
 from keytrack_ros.training.detector.data import LabelledImage
+from keytrack_ros.training.detector.paste import find_donors, paste_person
 
 FILL = 114
 """Grey of what no image covers, as at inference."""
@@ -23,24 +25,19 @@ FILL = 114
 INPUT_MEAN, INPUT_STD = 114.0, 58.0
 """Normalisation of the network's input, all channels: the fill becomes 0, which is what convolutions pad with."""
 
-SHARES = {
-    "jhmdb": 0.30,
-    "video": 0.11,
-    "coco": 0.14,
-    "coco_unlabelled": 0.08,
-    "coco_negative": 0.07,
-    "lspet": 0.30,
-}
-"""How often a cell shows an image of a source; renormalised over the sources that are there."""
+GRIDS = (1, 2, 3, 4)
+GRID_SHARES = (0.42, 0.33, 0.17, 0.08)
+"""Side of the collage in cells, and how often: the more cells, the smaller the people."""
 
-GRIDS = (1, 2, 3)
-GRID_SHARES = (0.45, 0.37, 0.18)
+PASTED = 0.35
+"""Part of the cells with people into which further people are pasted."""
 
 SCALES = (0.65, 1.8)
 """Range of the scale, relative to the one at which the image fits the cell (mean of inside and covering)."""
 
 LARGEST_SCALE = 3.0
-ASPECT_SIGMA = 0.08
+ASPECT_SIGMA = 0.12
+"""Standard deviation of the logarithm of the change of aspect: some data sets stretch their images."""
 
 FEWEST_PIXELS = 6.0
 """People whose shorter side is smaller than this are not asked for."""
@@ -59,15 +56,21 @@ class Sample:
 
 
 class SampleMaker:
-    """Draws training images. Everything drawn comes from the generator given to each call."""
+    """Draws training images. Everything drawn comes from the generator given to each call.
 
-    def __init__(self, images: Sequence[LabelledImage]) -> None:
+    Args:
+        images: what is drawn from.
+        shares: how often a cell shows an image of a source, by source; renormalised. Sources that are not named share
+            what the named ones leave of 1, by their number of images.
+    """
+
+    def __init__(self, images: Sequence[LabelledImage], shares: Mapping[str, float] | None = None) -> None:
         self._images = images
         sources = np.array([image.source for image in images])
-        self._rows = {source: np.flatnonzero(sources == source) for source in SHARES}
-        self._sources = [source for source, rows in self._rows.items() if len(rows)]
-        share = np.array([SHARES[source] for source in self._sources])
-        self._shares = share / share.sum()
+        self._sources = sorted(set(sources.tolist()))
+        self._rows = [np.flatnonzero(sources == source) for source in self._sources]
+        self._shares = source_shares(self._sources, [len(rows) for rows in self._rows], shares or {})
+        self._donors = find_donors(images)
 
     def sample(self, size: int, rng: np.random.Generator) -> Sample:
         """A collage of `size` × `size` pixels."""
@@ -79,16 +82,36 @@ class SampleMaker:
             for left, right in pairwise(columns):
                 image = self._drawn(rng)
                 matrix = placement(image.pixels.shape[:2], (bottom - top, right - left), rng)
-                cell = canvas[top:bottom, left:right]
-                cell[:] = recoloured(drawn(image.pixels, matrix, (right - left, bottom - top)), rng)
+                cell = drawn(image.pixels, matrix, (right - left, bottom - top))
                 found, person = moved(image.boxes, image.sure, matrix, (right - left, bottom - top))
+                if self._donors and rng.random() < PASTED:
+                    for _ in range(int(rng.integers(1, 4))):
+                        donor = self._donors[int(rng.integers(len(self._donors)))]
+                        found, person = paste_person(cell, found, person, donor, rng)
+                canvas[top:bottom, left:right] = recoloured(cell, rng)
                 boxes.append(found + np.array([left, top, left, top], np.float32))
                 sure.append(person)
         return Sample(canvas, np.concatenate(boxes), np.concatenate(sure))
 
     def _drawn(self, rng: np.random.Generator) -> LabelledImage:
-        source = self._sources[int(rng.choice(len(self._sources), p=self._shares))]
-        return self._images[int(rng.choice(self._rows[source]))]
+        rows = self._rows[int(rng.choice(len(self._rows), p=self._shares))]
+        return self._images[int(rng.choice(rows))]
+
+
+def source_shares(sources: Sequence[str], counts: Sequence[int], shares: Mapping[str, float]) -> FloatArray:
+    """How often each of `sources`, which have so many images, is drawn: see `SampleMaker`. Sums to 1.
+
+    Raises DataError for a share of a source that is not there.
+    """
+    unknown = sorted(set(shares) - set(sources))
+    if unknown:
+        raise DataError(f"shares: there is no source {', '.join(unknown)}; the data folder has {', '.join(sources)}")
+    others = sum(count for source, count in zip(sources, counts, strict=True) if source not in shares)
+    left = max(1 - sum(shares.values()), 0.0)
+    result = np.array(
+        [shares.get(source, left * count / max(others, 1)) for source, count in zip(sources, counts, strict=True)]
+    )
+    return np.asarray(result / result.sum())
 
 
 def _borders(size: int, grid: int, rng: np.random.Generator) -> list[int]:

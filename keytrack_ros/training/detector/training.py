@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from keytrack_ros.detection import yolox
-from keytrack_ros.detection.nano import STRIDES, NanoDetector, to_rows
+from keytrack_ros.detection.nano import STRIDES, NanoDetector, fold, to_rows
 from keytrack_ros.errors import DataError
 from keytrack_ros.poses import FloatArray, ImageArray
 from keytrack_ros.training.common.run import Part, TrainingRun
 from keytrack_ros.training.common.setup import average_into, averaged_weights, cosine_rate, open_optimiser
+from keytrack_ros.training.common.weights import load_exported
 from keytrack_ros.training.detector.data import LabelledImage, fingerprint
 from keytrack_ros.training.detector.log import DetectorEpoch
 from keytrack_ros.training.detector.loss import Targets, Taught, decode_maps, detector_loss
@@ -38,11 +39,11 @@ class DetectorTraining(TrainingRun[DetectorEpoch]):
 
     Args:
         training: images to learn from.
-        validation: images of other clips.
+        validation: images of other scenes.
         folder: run folder; `checkpoint.pt` and `log.csv` go there.
         options: see `DetectorTrainOptions`.
         resume: continue from the folder's checkpoint.
-        teacher: whose score and box of every cell are learned beside the labels; None = labels alone.
+        teacher: a detector whose score and box of every cell are learned beside the labels; None = labels alone.
 
     Raises:
         DataError: there is nothing to train or validate on, the checkpoint is missing or belongs to another run, or the
@@ -66,13 +67,16 @@ class DetectorTraining(TrainingRun[DetectorEpoch]):
         data = {"training data": fingerprint(list(training)), "validation data": fingerprint(list(validation))}
         super().__init__(folder, options, {**data, "teacher": teacher is not None})
         self.options, self._teacher = options, teacher
-        self.maker = SampleMaker(training)
+        self.maker = SampleMaker(training, options.source_shares)
         chosen = np.linspace(0, len(validation) - 1, min(options.validation_images, len(validation)))
         self._validation = [validation[i] for i in chosen.round().astype(int)]
         torch.manual_seed(options.seed)
-        self.network = NanoDetector().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if options.start and not resume:
-            self.network.load_state_dict(averaged_weights(Path(options.start), self.network))
+        network = NanoDetector() if options.batch_norm else fold(NanoDetector())
+        if options.start.endswith(".onnx") and not resume:
+            load_exported(network, Path(options.start))
+        elif options.start and not resume:
+            network.load_state_dict(averaged_weights(Path(options.start), network))
+        self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.averaged = copy.deepcopy(self.network).eval()
         self._optimiser = open_optimiser(options.optimiser, self.network, options.weight_decay)
         if resume:
