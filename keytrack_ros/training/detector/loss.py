@@ -106,32 +106,55 @@ def assign(found: Predictions, targets: Targets) -> tuple[Tensor, Tensor]:
 
     Returns [N, A] int64, index of the box or −1, and [N, A] bool, cells whose centre lies in a doubtful box.
     """
-    boxes = targets.boxes[:, :, None]  # [N, G, 1, 4]
-    x, y = found.centres[:, 0], found.centres[:, 1]
-    inside = (x > boxes[..., 0]) & (x < boxes[..., 2]) & (y > boxes[..., 1]) & (y < boxes[..., 3])  # [N, G, A]
-    middle = (boxes[..., :2] + boxes[..., 2:]) / 2
-    near = ((found.centres - middle).abs().amax(-1)) < CENTRE_RADIUS * found.strides
-    excused = (inside & targets.doubtful[:, :, None]).any(1)
+    owners = torch.full_like(found.logits, -1, dtype=torch.int64)
+    excused = torch.zeros_like(owners, dtype=torch.bool)
+    for image, (boxes, people, doubtful) in enumerate(
+        zip(targets.boxes, targets.people, targets.doubtful, strict=True)
+    ):
+        excused[image] = _inside(boxes[doubtful], found.centres).any(0)
+        rows = people.nonzero()[:, 0]
+        if len(rows):
+            owner = _assigned(found.boxes[image], found.logits[image], found, boxes[rows])
+            owners[image] = torch.where(owner >= 0, rows[owner], -1)
+    return owners, excused
 
-    possible = (inside | near) & targets.people[:, :, None]
-    overlap = pairwise_iou(targets.boxes, found.boxes) * possible
-    logits = found.logits[:, None].expand_as(overlap)
+
+def _inside(boxes: Tensor, points: Tensor) -> Tensor:
+    """[G, 4], [A, 2] → [G, A] bool."""
+    x, y = points[:, 0], points[:, 1]
+    left, top, right, bottom = boxes.T[..., None]  # [G, 1] each
+    return (x > left) & (x < right) & (y > top) & (y < bottom)
+
+
+def _assigned(predicted: Tensor, logits: Tensor, found: Predictions, boxes: Tensor) -> Tensor:
+    """Of one image: boxes [A, 4] and logits [A] of the cells, people's boxes [G, 4] → index of the box or −1, [A]."""
+    inside = _inside(boxes, found.centres)
+    middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+    near = (found.centres - middle[:, None]).abs().amax(-1) < CENTRE_RADIUS * found.strides
+    owners = torch.full_like(logits, -1, dtype=torch.int64)
+    # Most cells are far from everybody: only the others are compared with the people.
+    cells = (inside | near).any(0).nonzero()[:, 0]
+    if not len(cells):
+        return owners
+    inside, near = inside[:, cells], near[:, cells]
+    possible = inside | near
+    overlap = pairwise_iou(boxes, predicted[cells]) * possible  # [G, cells]
+    logit = logits[cells].expand_as(overlap)
     cost = (
-        binary_cross_entropy_with_logits(logits, overlap, reduction="none")
-        * (overlap - logits.sigmoid()).abs().square()
+        binary_cross_entropy_with_logits(logit, overlap, reduction="none") * (overlap - logit.sigmoid()).abs().square()
     )
     cost = cost - IOU_COST * (overlap + 1e-7).log() + NOT_BOTH_COST * ~(inside & near)
     cost = cost.masked_fill(~possible, torch.inf)
 
-    number = min(CANDIDATES, cost.shape[2])
-    wanted = overlap.topk(number, 2).values.sum(2).int().clamp(min=1)  # [N, G]
-    best = cost.topk(number, 2, largest=False)
-    taken = (torch.arange(number, device=cost.device) < wanted[..., None]) & best.values.isfinite()
-    chosen = torch.zeros_like(possible).scatter(2, best.indices, taken)
+    number = min(CANDIDATES, len(cells))
+    wanted = overlap.topk(number, 1).values.sum(1).int().clamp(min=1)  # [G]
+    best = cost.topk(number, 1, largest=False)
+    taken = (torch.arange(number, device=cost.device) < wanted[:, None]) & best.values.isfinite()
+    chosen = torch.zeros_like(possible).scatter(1, best.indices, taken)
     # A cell that several people want answers for the one whose cost is least.
-    cost = cost.masked_fill(~chosen, torch.inf)
-    lowest, owner = cost.min(1) if cost.shape[1] else (cost.new_full(excused.shape, torch.inf), excused.long())
-    return torch.where(lowest.isfinite(), owner, -1), excused
+    lowest, owner = cost.masked_fill(~chosen, torch.inf).min(0)
+    owners[cells] = torch.where(lowest.isfinite(), owner, -1)
+    return owners
 
 
 def detector_loss(found: Predictions, targets: Targets, taught: Taught | None = None) -> tuple[Tensor, Tensor]:

@@ -38,6 +38,12 @@ class DetectorTrainOptions(Options):
     batch_norm: bool = option(
         True, "no: batch normalisation is folded into the convolutions, for fine-tuning; a third faster"
     )
+    frozen_stages: int = option(
+        0,
+        "first parts of the backbone that keep their weights (1 = the stem); fine-tuning is faster",
+        at_least=0,
+        at_most=5,
+    )
     start: str = option(
         "",
         "checkpoint.pt of a run whose averaged weights this one begins with, or an exported .onnx (with "

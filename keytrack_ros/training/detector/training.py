@@ -77,6 +77,8 @@ class DetectorTraining(TrainingRun[DetectorEpoch]):
         elif options.start and not resume:
             network.load_state_dict(averaged_weights(Path(options.start), network))
         self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for part in [self.network.stem, *self.network.stages][: options.frozen_stages]:
+            part.requires_grad_(False)
         self.averaged = copy.deepcopy(self.network).eval()
         self._optimiser = open_optimiser(options.optimiser, self.network, options.weight_decay)
         if resume:
