@@ -83,7 +83,7 @@ def fold(network: NanoDetector) -> NanoDetector:
             assert isinstance(normalisation, nn.BatchNorm2d)
             unit[0], unit[1] = nn.utils.fusion.fuse_conv_bn_eval(convolution, normalisation), activation
             del unit[2]
-    return folded
+    return folded.requires_grad_(True)  # the new biases, too
 
 
 def to_rows(maps: list[Tensor]) -> Tensor:

@@ -4,25 +4,26 @@ import cv2
 import numpy as np
 import pytest
 
+from keytrack_ros.errors import DataError
 from keytrack_ros.training.detector.data import LabelledImage
 from keytrack_ros.training.detector.samples import (
     CUT_AWAY,
-    FILL,
     SampleMaker,
     draw_samples,
     drawn,
     moved,
     placement,
     recoloured,
+    source_shares,
 )
 
 SURE = np.ones(1, bool)
 
 
-def image(source: str = "jhmdb") -> LabelledImage:
+def image(source: str = "street") -> LabelledImage:
     pixels = np.full((60, 80, 3), 50, np.uint8)
     pixels[10:50, 20:40] = 250
-    return LabelledImage("x", source, "g", pixels, np.array([[20, 10, 40, 50]], np.float32), SURE)
+    return LabelledImage("x", source, pixels, np.array([[20, 10, 40, 50]], np.float32), SURE)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -66,7 +67,7 @@ def test_what_is_asked_of_people_whom_the_border_cuts() -> None:
 
 
 def test_samples_come_from_the_generator_alone() -> None:
-    maker = SampleMaker([image(), image("coco"), image("lspet")])
+    maker = SampleMaker([image(), image("indoor"), image("sport")])
     a, b, c = (maker.sample(96, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert np.array_equal(a.pixels, b.pixels)
     assert np.array_equal(a.boxes, b.boxes)
@@ -87,9 +88,12 @@ def test_samples_hold_their_boxes() -> None:
     assert max(counts) > 4  # collages of 2 × 2 and 3 × 3
 
 
-def test_a_source_that_is_missing_leaves_its_share_to_the_others() -> None:
-    sample = SampleMaker([image("video")]).sample(64, np.random.default_rng(0))
-    assert (sample.pixels != FILL).any()
+def test_sources_that_are_not_named_share_the_rest_by_their_size() -> None:
+    shares = source_shares(["a", "b", "c"], [100, 10, 30], {"a": 0.6})
+    assert shares.tolist() == pytest.approx([0.6, 0.1, 0.3])
+    assert source_shares(["a", "b"], [1, 99], {"a": 0.2, "b": 0.2}).tolist() == pytest.approx([0.5, 0.5])
+    with pytest.raises(DataError, match="there is no source street; the data folder has a, b"):
+        source_shares(["a", "b"], [1, 1], {"street": 0.5})
 
 
 def test_colours_change_and_places_do_not() -> None:

@@ -18,7 +18,8 @@ from keytrack_ros.errors import DataError, OptionError
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.training.common.progress import INTERRUPTED
 from keytrack_ros.training.common.setup import cosine_rate
-from keytrack_ros.training.detector.data import LabelledImage, is_held_back, label_crops, load_images
+from keytrack_ros.training.detector.data import TRAIN, VALIDATION, LabelledImage, load_images
+from keytrack_ros.training.detector.export import export_detector
 from keytrack_ros.training.detector.options import DetectorTrainOptions
 from keytrack_ros.training.detector.samples import Sample
 from keytrack_ros.training.detector.training import DetectorTraining, image_size, network_images, padded
@@ -32,18 +33,20 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_people(tmp_path_factory.mktemp("data"))
 
 
+Images = tuple[list[LabelledImage], list[LabelledImage]]
+
+
 @pytest.fixture(scope="module")
-def images(data: Path) -> list[LabelledImage]:
-    return load_images(data, 0.4, {})
+def images(data: Path) -> Images:
+    return load_images(data, TRAIN), load_images(data, VALIDATION)
 
 
-def training(images: list[LabelledImage], folder: Path, resume: bool = False, **values: object) -> DetectorTraining:
+def training(images: Images, folder: Path, resume: bool = False, **values: object) -> DetectorTraining:
     options = DetectorTrainOptions(**{**SMALL, "epochs": 2, "steps_per_epoch": 3, **values})  # type: ignore[arg-type]
-    known = [image for image in images if not is_held_back(image)]
-    return DetectorTraining(known, [image for image in images if is_held_back(image)], folder, options, resume)
+    return DetectorTraining(*images, folder, options, resume)
 
 
-def test_a_stopped_and_resumed_run_equals_one_never_stopped(images: list[LabelledImage], tmp_path: Path) -> None:
+def test_a_stopped_and_resumed_run_equals_one_never_stopped(images: Images, tmp_path: Path) -> None:
     whole = training(images, tmp_path / "whole")
     whole.run(lambda _: None)
     first = training(images, tmp_path / "parts")
@@ -59,7 +62,7 @@ def test_a_stopped_and_resumed_run_equals_one_never_stopped(images: list[Labelle
         assert [row["step"] for row in csv.DictReader(stream)] == ["3", "6"]
 
 
-def test_a_checkpoint_of_other_options_is_refused(images: list[LabelledImage], tmp_path: Path) -> None:
+def test_a_checkpoint_of_other_options_is_refused(images: Images, tmp_path: Path) -> None:
     training(images, tmp_path).save()
     with pytest.raises(DataError, match="belongs to another run: seed is 1 there and 2 here"):
         training(images, tmp_path, resume=True, seed=2)
@@ -67,7 +70,7 @@ def test_a_checkpoint_of_other_options_is_refused(images: list[LabelledImage], t
         training(images, tmp_path, resume=True, optimiser="adamw")
 
 
-def test_a_run_may_begin_with_the_weights_of_another(images: list[LabelledImage], tmp_path: Path) -> None:
+def test_a_run_may_begin_with_the_weights_of_another(images: Images, tmp_path: Path) -> None:
     first = training(images, tmp_path / "first")
     first.run(lambda _: None)
     second = training(images, tmp_path / "second", start=str(first.checkpoint), seed=9)
@@ -81,8 +84,47 @@ def test_a_run_may_begin_with_the_weights_of_another(images: list[LabelledImage]
         training(images, tmp_path / "third", start=str(tmp_path / "other.pt"))
 
 
-def test_images_without_people_cannot_be_trained_on(images: list[LabelledImage], tmp_path: Path) -> None:
-    empty = [image for image in images if image.source == "coco_negative"]
+def test_an_exported_network_is_trained_further(images: Images, tmp_path: Path) -> None:
+    first = training(images, tmp_path / "first")
+    first.run(lambda _: None)
+    file, _ = export_detector(first.averaged, tmp_path, 96)
+    second = training(images, tmp_path / "second", start=str(file), batch_norm=False, frozen_stages=2)
+    pixels = torch.randn(1, 3, 96, 96, generator=torch.manual_seed(0))
+    with torch.no_grad():
+        expected = first.averaged(pixels)
+        assert torch.allclose(second.network(pixels), expected, atol=2e-2 * float(expected.abs().max()))  # FP16 weights
+    before = {name: value.clone() for name, value in second.network.state_dict().items()}
+    second.run(lambda _: None)
+    same = {name for name, value in second.network.state_dict().items() if torch.equal(value, before[name])}
+    assert same == {name for name in before if name.startswith(("stem.", "stages.0."))}
+    assert export_detector(second.averaged, tmp_path / "again", 96)[0].is_file()
+
+
+def test_an_exported_network_is_refused_with_batch_normalisation_or_as_another(images: Images, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="start: an exported network has no batch normalisation; add --no-batch-norm"):
+        DetectorTrainOptions(start="person_detector.onnx")
+    (tmp_path / "broken.onnx").write_bytes(b"no graph")
+    for name, says in (("none.onnx", "No such file"), ("broken.onnx", "not an ONNX file")):
+        with pytest.raises(DataError, match=says):
+            training(images, tmp_path / "run", start=str(tmp_path / name), batch_norm=False)
+
+
+@pytest.mark.parametrize(
+    ("shares", "says"),
+    [
+        ("street", "'street' is not SOURCE=SHARE"),
+        ("street=a", "'street=a' is not"),
+        ("a=0.7,b=0.7", "all together at most 1"),
+    ],
+)
+def test_shares_that_cannot_be_read_are_refused(shares: str, says: str) -> None:
+    with pytest.raises(OptionError, match=says):
+        DetectorTrainOptions(shares=shares)
+    assert DetectorTrainOptions(shares="street=0.4,empty=0.1").source_shares == {"street": 0.4, "empty": 0.1}
+
+
+def test_images_without_people_cannot_be_trained_on(images: Images, tmp_path: Path) -> None:
+    empty = [image for image in images[0] if image.source == "empty"]
     with pytest.raises(DataError, match="no image to train on"):
         DetectorTraining(empty, empty, tmp_path, DetectorTrainOptions())
 
@@ -134,12 +176,11 @@ def arguments(data: Path, out: Path, *more: str) -> list[str]:
 
 
 def test_the_command_leaves_a_network_that_the_detector_runs(data: Path, tmp_path: Path) -> None:
-    label_crops(data, tmp_path / "crops.npz", lambda _: (np.zeros((0, 4), np.float32), np.zeros(0, np.float32)))
-    result = CliRunner().invoke(train_app, arguments(data, tmp_path, "--no-imitate"))
+    result = CliRunner().invoke(train_app, arguments(data, tmp_path))
     assert result.exit_code == 0, result.output
     written = {file.name for file in tmp_path.iterdir()}
     network = {"person_detector.onnx", "person_detector.yaml"}
-    assert written == {"checkpoint.pt", "crops.npz", "curves.png", "log.csv", "samples.png"} | network
+    assert written == {"checkpoint.pt", "curves.png", "log.csv", "samples.png"} | network
     assert cv2.imread(str(tmp_path / "samples.png")).shape == (4 * 96, 4 * 96, 3)
     detector = Detector(DetectorOptions(model=str(tmp_path / "person_detector.yaml"), score_threshold=0.0))
     assert detector.card.input.size == (96, 96)
@@ -149,7 +190,6 @@ def test_the_command_leaves_a_network_that_the_detector_runs(data: Path, tmp_pat
 
 
 def test_ctrl_c_keeps_what_was_done_and_resume_goes_on(data: Path, tmp_path: Path, monkeypatch) -> None:
-    label_crops(data, tmp_path / "crops.npz", lambda _: (np.zeros((0, 4), np.float32), np.zeros(0, np.float32)))
     learn = DetectorTraining.learn
 
     def interrupted(self: DetectorTraining) -> Mapping[str, float]:
@@ -158,17 +198,17 @@ def test_ctrl_c_keeps_what_was_done_and_resume_goes_on(data: Path, tmp_path: Pat
         return learn(self)
 
     monkeypatch.setattr(DetectorTraining, "learn", interrupted)
-    result = CliRunner().invoke(train_app, arguments(data, tmp_path, "--no-imitate"))
+    result = CliRunner().invoke(train_app, arguments(data, tmp_path))
     assert result.exit_code == INTERRUPTED
     assert "stopped at step 1; go on with the same command and --resume" in result.output
-    result = CliRunner().invoke(train_app, arguments(data, tmp_path, "--no-imitate", "--resume"))
+    result = CliRunner().invoke(train_app, arguments(data, tmp_path, "--resume"))
     assert result.exit_code == 0, result.output
 
 
 def test_without_a_teacher_the_command_says_what_it_needs(data: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("KEYTRACK_MODELS", raising=False)
-    result = CliRunner().invoke(train_app, arguments(data, tmp_path / "run"))
+    result = CliRunner().invoke(train_app, arguments(data, tmp_path / "run", "--teacher=yolox_nano_person"))
     assert result.exit_code == 1
     assert "no detection network 'yolox_nano_person' was found" in result.output
 
