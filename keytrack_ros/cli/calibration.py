@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from keytrack_ros.detection import Detector, yolox
 from keytrack_ros.errors import DataError
-from keytrack_ros.estimation.crops import crop_transforms, cut
+from keytrack_ros.estimation.crops import crop_image, crop_transforms
 from keytrack_ros.inference.cards import DetectorCard, PoseCard
 from keytrack_ros.inference.images import network_input
 from keytrack_ros.inference.session import Array
@@ -42,7 +42,7 @@ def pose_batches(card: PoseCard, images: list[ImageArray], options: PipelineOpti
     batches: list[Batch] = []
     for image in images:
         boxes, _ = detector.detect(image)
-        crops = cut(image, crop_transforms(boxes, size, card.padding), size)
+        crops = crop_image(image, crop_transforms(boxes, size, card.padding), size)
         batches += [{card.input.name: network_input([crop], card.input)} for crop in crops]
     if not batches:
         raise DataError("--images: the detector finds nobody in them; the pose network needs images with people")

@@ -15,7 +15,7 @@ import numpy as np
 
 from keytrack_ros import skeleton
 from keytrack_ros.errors import InputError, ModelError, OptionError
-from keytrack_ros.estimation.crops import crop_transforms, cut
+from keytrack_ros.estimation.crops import crop_image, crop_transforms
 from keytrack_ros.inference.cards import Figure, ImageInput, PoseCard, file_sha256, write_card
 from keytrack_ros.inference.download import check_sha256
 from keytrack_ros.inference.images import network_input
@@ -237,7 +237,7 @@ def _crops(file: Path, card: PoseCard) -> FloatArray:
     corners = [(x, y) for x in (0, width / 2) for y in (0, height / 2)]
     boxes = np.array([(0, 0, width, height), *((x, y, x + width / 2, y + height / 2) for x, y in corners)])
     size = card.input.size
-    return network_input(cut(image, crop_transforms(boxes, size, card.padding), size), card.input)
+    return network_input(crop_image(image, crop_transforms(boxes, size, card.padding), size), card.input)
 
 
 def _joints(request: ImportRequest, outputs: int, known: PublishedNetwork | None) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ def crop_transforms(boxes: FloatArray, size: tuple[int, int], padding: float) ->
     return maps
 
 
-def cut(image: ImageArray, transforms: FloatArray, size: tuple[int, int]) -> list[ImageArray]:
+def crop_image(image: ImageArray, transforms: FloatArray, size: tuple[int, int]) -> list[ImageArray]:
     """The crops [h, w, 3], bilinear; black where they reach beyond the image."""
     return [cv2.warpAffine(image, m, size, flags=cv2.INTER_LINEAR).astype(np.uint8, copy=False) for m in transforms]
 

@@ -11,7 +11,7 @@ import numpy as np
 from keytrack_ros import skeleton
 from keytrack_ros.errors import ModelError
 from keytrack_ros.estimation import heatmaps as maps
-from keytrack_ros.estimation.crops import crop_transforms, cut, to_image
+from keytrack_ros.estimation.crops import crop_image, crop_transforms, to_image
 from keytrack_ros.inference.cards import PoseCard
 from keytrack_ros.inference.images import network_input, open_image_network
 from keytrack_ros.inference.options import InferenceOptions
@@ -105,7 +105,9 @@ class Estimator:
         size = self.card.input.size
         transforms = crop_transforms(boxes, size, self.card.padding)
         crops = [
-            crop for image, one in zip(images_bgr, transforms, strict=True) for crop in cut(image, one[None], size)
+            crop
+            for image, one in zip(images_bgr, transforms, strict=True)
+            for crop in crop_image(image, one[None], size)
         ]
         inputs = network_input(crops, self.card.input)
         maps_out = self._heatmaps(inputs)

@@ -1,5 +1,5 @@
-"""Everything between a frame and the poses of its people, in torch, on one device: one upload, one download.
+"""Detection, pose estimation and TOKS in torch on one device: one upload and one download per frame.
 
-The same arithmetic as `detection`, `estimation` and `toks` do with NumPy and OpenCV, which is what it is tested
-against. It runs on the CPU too, where it is of no use but for that.
+The same arithmetic as `detection`, `estimation` and `toks`, which use NumPy and OpenCV; tests run the same cases over
+both. It also runs on the CPU, slower than those, so that the cases need no GPU.
 """

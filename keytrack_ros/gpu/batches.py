@@ -1,7 +1,7 @@
-"""A network on the device, run in a few sizes of batches.
+"""A network on the device, run in a few batch sizes.
 
-Few sizes, so that each can be prepared: on CUDA the forward pass of a size is recorded once as a CUDA graph, whose
-replay costs the host one call in place of a thousand. It is used where it measures faster than the network itself.
+Each size is prepared once: on CUDA the forward pass is recorded as a CUDA graph, whose replay costs the host one call
+in place of a thousand. The graph is used where it measures faster than the network itself.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ _TRIALS = 5
 
 
 class BatchedNetwork:
-    """Runs an image network on any number of images: in pieces where there are more than allowed, filled up to 1, 2,
-    4, 8, 16, 32 … images, and in smaller pieces from then on once the device's memory was too small.
+    """Runs an image network on any number of images, in batches padded to 1, 2, 4, 8, 16, 32 … images.
+
+    After the device ran out of memory, batches have at most half that size.
 
     Args:
         network: [N, *shape] → [N, …]; it is moved to the device.
@@ -49,12 +50,14 @@ class BatchedNetwork:
         self._pool: Any = None  # torch's handle of a memory pool, whose type is private
 
     @torch.inference_mode()
-    def prepare(self, most: int) -> Tensor:
-        """Makes all sizes up to `most` images ready, where that helps; returns the output for one image of zeros."""
-        sizes = {bucket(count, most) for count in range(1, most + 1)} if self.device.type == "cuda" else set()
+    def prepare(self, max_images: int) -> Tensor:
+        """Prepares every batch size up to `max_images`, on CUDA; returns the output for one image of zeros."""
+        sizes = (
+            {bucket(count, max_images) for count in range(1, max_images + 1)} if self.device.type == "cuda" else set()
+        )
         for size in sorted(sizes, reverse=True):  # smaller ones then find room in the memory of the largest
-            self(torch.zeros(size, *self.shape, device=self.device), most)
-        return self(torch.zeros(1, *self.shape, device=self.device), most)
+            self(torch.zeros(size, *self.shape, device=self.device), max_images)
+        return self(torch.zeros(1, *self.shape, device=self.device), max_images)
 
     def close(self) -> None:
         """Frees the network; it is not used afterwards."""
@@ -62,17 +65,19 @@ class BatchedNetwork:
         self._network = nn.Identity()
 
     @torch.inference_mode()
-    def __call__(self, images: Tensor, most: int) -> Tensor:
-        """The outputs of N ≥ 1 images [N, *shape] float32, at most `most` at a time, [N, …] float32.
+    def __call__(self, images: Tensor, max_images: int) -> Tensor:
+        """The outputs [N, …] float32 of N ≥ 1 images [N, *shape] float32, at most `max_images` per batch.
 
-        Raises DeviceMemoryError if not even one image finds memory.
+        Raises DeviceMemoryError if a single image does not fit into the memory.
         """
         parts: list[Tensor] = []
         begin = 0
         while begin < len(images):
-            step = min(self._limit or most, most, len(images) - begin)
+            step = min(self._limit or max_images, max_images, len(images) - begin)
             try:
-                parts.append(self._run(images[begin : begin + step], bucket(step, min(self._limit or most, most))))
+                parts.append(
+                    self._run(images[begin : begin + step], bucket(step, min(self._limit or max_images, max_images)))
+                )
             except torch.OutOfMemoryError as error:
                 self._make_room(step, error)
                 continue
@@ -90,8 +95,8 @@ class BatchedNetwork:
     def _make_room(self, tried: int, error: torch.OutOfMemoryError) -> None:
         if tried == 1:
             raise DeviceMemoryError(
-                f"torch: {_line(error)}; memory is too small even for one image at a time: end what else uses the "
-                "GPU, take a smaller network, or set inference.device to cpu"
+                f"torch: {_line(error)}; not enough memory for a single image: stop other processes on the GPU, "
+                "take a smaller network, or set inference.device to cpu"
             ) from None
         self._limit = tried // 2
         if self.device.type == "cuda":
@@ -103,13 +108,13 @@ class BatchedNetwork:
         logger.warning("torch: %s; from now on at most %d images at a time", _line(error), self._limit)
 
 
-def bucket(count: int, most: int) -> int:
-    """The size of batch for `count` images: the next power of two, but not more than `most`."""
-    return min(1 << (count - 1).bit_length(), most)
+def bucket(count: int, max_images: int) -> int:
+    """Batch size for `count` images: the next power of two, at most `max_images`."""
+    return min(1 << (count - 1).bit_length(), max_images)
 
 
 class _Pass:
-    """The forward pass for one size of batch; its input stays where it is, filled up with what was there before."""
+    """The forward pass for one batch size. Its input buffer is fixed; unused rows keep earlier values."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Boxes on the device: a detector's output → boxes, overlap, greedy suppression."""
+"""Boxes on the device: decoding of the detector's output, IoU, greedy suppression."""
 
 from __future__ import annotations
 
@@ -34,26 +34,26 @@ def _areas(boxes: Tensor) -> Tensor:
     return (boxes[:, 2:] - boxes[:, :2]).prod(-1)
 
 
-def suppress(alike: Tensor, scores: Tensor, wait: bool = True) -> tuple[Tensor, Tensor]:
-    """Greedy suppression, exactly: best first, each stays unless it is too like one that has stayed.
+def suppress(duplicates: Tensor, scores: Tensor, wait: bool = True) -> tuple[Tensor, Tensor]:
+    """Exact greedy suppression: in order of score, a row is kept unless it is a duplicate of a row already kept.
 
-    A row stays if none of the better rows that stay is like it. That rule is applied to all rows at once, again and
-    again: after k rounds the best k rows are settled, and once nothing changes all are, usually after two or three.
+    The rule is applied to all rows at once and repeated: after k rounds the best k rows are final, and once a round
+    changes nothing all are, usually after two or three.
 
     Args:
-        alike: [N, N] bool, which are too much alike.
-        scores: [N]; of equal ones the earlier row is the better.
-        wait: whether the host may ask the device if something has changed; otherwise there are N rounds, which is the
-            better way for few rows, for nothing is waited for.
+        duplicates: [N, N] bool, which pairs are duplicates.
+        scores: [N]; of equal scores the earlier row comes first.
+        wait: whether the host may ask the device if a round changed anything. Otherwise there are N rounds without
+            synchronisation, which is faster for few rows.
 
-    Returns the order [N] int64, best first, and [N] bool in this order: which stay.
+    Returns the order [N] int64, best first, and [N] bool in this order: which are kept.
     """
     order = torch.argsort(scores, descending=True, stable=True)
-    beaten_by = alike[order][:, order].tril(-1)  # [row, better row]
-    stay = torch.ones_like(order, dtype=torch.bool)
+    suppressed_by = duplicates[order][:, order].tril(-1)  # [row, better row]
+    kept = torch.ones_like(order, dtype=torch.bool)
     for _ in range(len(order)):
-        after = ~(beaten_by & stay).any(1)
-        if wait and torch.equal(after, stay):
+        after = ~(suppressed_by & kept).any(1)
+        if wait and torch.equal(after, kept):
             break
-        stay = after
-    return order, stay
+        kept = after
+    return order, kept

@@ -1,4 +1,4 @@
-"""The person detector on the device: frames of all cameras in one batch."""
+"""The person detector on the device; the frames of all cameras form one batch."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from keytrack_ros.inference.cards import DetectorCard
 
 
 class DeviceDetector:
-    """Finds people in frames that are on the device already.
+    """Person boxes in frames that are on the device.
 
     Args:
-        card: of the detector.
-        network: what it runs.
-        cameras: frames in one batch.
+        card: model file of the detector.
+        network: the network.
+        cameras: maximum number of frames in a batch.
 
     Raises:
         ModelError: the network's output does not fit its model file.
@@ -39,30 +39,30 @@ class DeviceDetector:
         cells, numbers = len(self._corners), 6 + card.person_class
         if len(shape) != 3 or shape[1] != cells or shape[2] < numbers:
             raise ModelError(
-                f"{card.path}: the output has shape {shape}; the model file of {card.name} makes it "
+                f"{card.path}: the output has shape {shape}; the model file of {card.name} says "
                 f"(1, {cells}, {numbers} or more)"
             )
 
     def detect(self, frames: Sequence[Tensor], options: Sequence[DetectorOptions]) -> list[tuple[Tensor, Tensor]]:
         """Boxes [P, 4], frame pixels, and scores [P], best first, of each frame [3, H, W]; see `Detector.detect`.
 
-        The host waits for the device: how many people there are decides what comes next.
+        Synchronises: the number of boxes decides the shapes that follow.
         """
         boxed, scales = zip(*(letterbox(f, self.card.input.size, self.card.fill) for f in frames), strict=True)
         rows = self._network(self._input(torch.stack(boxed)), self._cameras)
-        return [self._people(*given) for given in zip(rows, scales, frames, options, strict=True)]
+        return [self._boxes(*given) for given in zip(rows, scales, frames, options, strict=True)]
 
     def close(self) -> None:
         """Frees the network; the detector is not used afterwards."""
         self._network.close()
 
-    def _people(self, rows: Tensor, scale: float, frame: Tensor, options: DetectorOptions) -> tuple[Tensor, Tensor]:
+    def _boxes(self, rows: Tensor, scale: float, frame: Tensor, options: DetectorOptions) -> tuple[Tensor, Tensor]:
         boxes, scores = decode(rows, self._corners, self._strides, self.card.person_class)
         boxes = boxes / scale
         boxes = torch.stack([side.clamp(0, frame.shape[2 - axis % 2]) for axis, side in enumerate(boxes.unbind(1))], 1)
         large = (boxes[:, 2:] - boxes[:, :2]).amin(1) >= 1
         found = (scores >= options.score_threshold) & large
         boxes, scores = boxes[found], scores[found]
-        order, stay = suppress(box_iou(boxes, boxes) > options.nms_iou, scores)
-        kept = order[stay]
-        return boxes[kept], scores[kept]
+        order, kept = suppress(box_iou(boxes, boxes) > options.nms_iou, scores)
+        rows = order[kept]
+        return boxes[rows], scores[rows]

@@ -1,4 +1,4 @@
-"""The pose estimator on the device: the people of all cameras in one batch."""
+"""The pose estimator on the device; the crops of all cameras form one batch."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from keytrack_ros.errors import ModelError
 from keytrack_ros.estimation import EstimatorOptions
 from keytrack_ros.estimation.estimator import HEAD_POINTS, mirrored_channels
 from keytrack_ros.gpu.batches import BatchedNetwork
-from keytrack_ros.gpu.frames import NetworkInput, crop_transforms, cut, to_frame
+from keytrack_ros.gpu.frames import NetworkInput, crop_image, crop_transforms, to_frame
 from keytrack_ros.gpu.heatmaps import Decoder, average_flipped
 from keytrack_ros.inference.cards import PoseCard
 
 
 class DeviceEstimator:
-    """Finds the 15 keypoints of each person in boxes and frames that are on the device already.
+    """The 15 keypoints of each person, from boxes and frames that are on the device.
 
     Args:
-        card: of the pose network.
-        network: what it runs.
-        options: those that it begins with; all sizes of batch that they allow are made ready.
+        card: model file of the pose network.
+        network: the network.
+        options: at the start; every batch size that they allow is prepared.
 
     Raises:
         ModelError: the network's output does not fit its model file.
@@ -40,7 +40,7 @@ class DeviceEstimator:
         self._channels = torch.from_numpy(channels[present]).to(network.device)
         self._mirrored = torch.tensor(mirrored_channels(card.joints), device=network.device)
         self._decode = Decoder(card.decoder, card.blur_sigma, card.dark_kernel, network.device)
-        shape = tuple(network.prepare(_most(options)).shape)
+        shape = tuple(network.prepare(_max_images(options)).shape)
         if len(shape) != 4 or shape[1] != len(card.joints):
             raise ModelError(
                 f"{card.path}: the output has shape {shape}; the model file of {card.name} names "
@@ -51,26 +51,26 @@ class DeviceEstimator:
     def estimate(
         self, frames: Sequence[Tensor], boxes: Sequence[Tensor], options: EstimatorOptions
     ) -> tuple[Tensor, Tensor]:
-        """Keypoints [P, 15, 2] float32, frame pixels, and scores [P, 15] of the people of all cameras, in order.
+        """Keypoints [P, 15, 2] float32, frame pixels, and scores [P, 15] of all boxes, camera by camera.
 
         Args:
             frames: [3, H, W] of each camera.
             boxes: [Pᵢ, 4] of each camera, of positive size; Σ Pᵢ = P.
-            options: flip test and people at once.
+            options: flip test and batch size.
         """
         size = self.card.input.size
         transforms = [crop_transforms(b, size, self.card.padding) for b in boxes]
-        crops = torch.cat([cut(f, t, size) for f, t in zip(frames, transforms, strict=True) if len(t)])
+        crops = torch.cat([crop_image(f, t, size) for f, t in zip(frames, transforms, strict=True) if len(t)])
         images = self._input(crops)
         if options.flip_test:
             images = torch.cat([images, images.flip(3)])
-        maps = self._network(images, _most(options))
+        maps = self._network(images, _max_images(options))
         if options.flip_test:
             maps = average_flipped(maps[: len(crops)], maps[len(crops) :], self._mirrored, self.card.flip_shift)
-        points, certainty = self._decode(maps.index_select(1, self._channels))
+        points, confidence = self._decode(maps.index_select(1, self._channels))
         points = to_frame((points + self.card.offset) * self._stride, torch.cat(transforms))
         keypoints = points.new_zeros(len(points), skeleton.COUNT, 2).index_copy_(1, self._present, points)
-        scores = certainty.new_zeros(len(points), skeleton.COUNT).index_copy_(1, self._present, certainty)
+        scores = confidence.new_zeros(len(points), skeleton.COUNT).index_copy_(1, self._present, confidence)
         if "nose" in self.card.joints and "head_top" not in self.card.joints:
             _derive_head_points(keypoints, scores)
         finite = keypoints.isfinite().all(2) & scores.isfinite()
@@ -81,8 +81,8 @@ class DeviceEstimator:
         self._network.close()
 
 
-def _most(options: EstimatorOptions) -> int:
-    """Images in one batch: those of `batch_size` people."""
+def _max_images(options: EstimatorOptions) -> int:
+    """Images in one batch; the flip test adds a mirrored one per crop."""
     return options.batch_size * (2 if options.flip_test else 1)
 
 

@@ -1,15 +1,15 @@
-"""Frames → poses of everyone in them, on one device: a frame goes up, the poses of its people come down.
+"""Frames → poses on one device: a frame is uploaded, its poses are downloaded.
 
-Two lanes: a frame's detection may run beside the pose estimation of the frame before. `submit` launches a frame,
-`collect` gives the poses of the oldest one; whoever submits the next frame before collecting the last one overlaps
-them, and also whatever is done on the CPU in between.
+Two streams: the detection of frame t + 1 may overlap with the pose estimation of frame t. `submit` launches a frame,
+`collect` returns the poses of the oldest one; submitting the next frame before collecting overlaps the two, and the
+work of the CPU in between.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,13 +22,13 @@ from keytrack_ros.gpu.detection import DeviceDetector
 from keytrack_ros.gpu.estimation import DeviceEstimator
 from keytrack_ros.gpu.frames import Upload
 from keytrack_ros.gpu.networks import load_detector, load_pose
-from keytrack_ros.gpu.streams import Download, Lane, Watch
+from keytrack_ros.gpu.streams import Download, Stream, Timer
 from keytrack_ros.gpu.toks import Candidates, carried_boxes, keep_best, not_detected
 from keytrack_ros.inference.cards import DetectorCard, ImageInput, PoseCard
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.inference.registry import find_model
 from keytrack_ros.inference.session import BackendError, DeviceMemoryError
-from keytrack_ros.pipeline.pose_finder import CameraFrame, FinderOptions, alike
+from keytrack_ros.pipeline.pose_finder import CameraFrame, FinderOptions, group_by_estimator
 from keytrack_ros.poses import FloatArray, Poses
 from keytrack_ros.skeleton import COUNT
 
@@ -36,12 +36,12 @@ logger = logging.getLogger(__name__)
 
 
 def open_on_device(options: FinderOptions, inference: InferenceOptions, cameras: int = 1) -> DeviceFinder:
-    """Finds and loads both networks, on the device that the options name; `auto` is the GPU where torch has one.
+    """Finds and loads both networks on the device of the options; `auto` is the GPU if torch has one.
 
     Args:
-        options: which networks; sizes of batches are made ready for these.
+        options: which networks; batch sizes are prepared for these.
         inference: where they run.
-        cameras: most frames at once.
+        cameras: maximum number of frames in one call.
 
     Raises:
         BackendError: torch cannot use the GPU, or cannot run one of the networks.
@@ -82,7 +82,7 @@ def _shape(about: ImageInput) -> tuple[int, int, int]:
 
 @dataclass(frozen=True)
 class _Before:
-    """What a camera's last frame showed, on the device: as `Candidates`, score 0 for whoever did not stay."""
+    """Poses of a camera's last frame, on the device: as `Candidates`, with score 0 where TOKS dropped the pose."""
 
     keypoints: Tensor
     scores: Tensor
@@ -90,25 +90,25 @@ class _Before:
 
 @dataclass(frozen=True)
 class _Launched:
-    """Frames under way.
+    """Frames in work.
 
     Attributes:
-        rows: what comes down, see `_packed`.
-        counts: people of each frame.
-        watch: when which stage was done.
-        used: tensors of one lane that the other one reads; they must live until it has done so.
+        rows: the download, see `_packed`.
+        counts: poses of each frame.
+        timer: marks of the stages.
+        used: tensors of one stream that the other one reads; they must outlive that.
     """
 
     rows: Download
     counts: list[int]
-    watch: Watch
+    timer: Timer
     used: list[Tensor]
 
 
 class DeviceFinder:
-    """A `BatchFinder` on one device. It keeps what each camera's last frame showed there.
+    """A `PoseFinder` on one device, where it keeps the poses of each camera's last frame.
 
-    Frames are detected in one batch; their people are estimated in common batches, as far as the options are the same.
+    Frames are detected in one batch; their poses are estimated in common batches where the options are the same.
 
     Args:
         detector: finds boxes.
@@ -120,9 +120,9 @@ class DeviceFinder:
         self._detector = detector
         self._estimator = estimator
         self._device = device
-        self._uploads: dict[int, Upload] = {}
-        self._before: dict[int, _Before] = {}
-        self._detection, self._estimation = Lane(device), Lane(device)
+        self._uploads: dict[Hashable, Upload] = {}
+        self._before: dict[Hashable, _Before] = {}
+        self._detection, self._estimation = Stream(device), Stream(device)
         self._launched: deque[_Launched] = deque()
         self._closed = False
         self.stage_seconds: dict[str, float] = {}
@@ -131,37 +131,37 @@ class DeviceFinder:
     def cards(self) -> tuple[DetectorCard, PoseCard]:
         return self._detector.card, self._estimator.card
 
-    def find_all(self, frames: Sequence[CameraFrame]) -> list[Poses]:
+    def find(self, frames: Sequence[CameraFrame]) -> list[Poses]:
         self.submit(frames)
         return self.collect()
 
     @torch.inference_mode()
     def submit(self, frames: Sequence[CameraFrame]) -> None:
-        """Launches the next frames of some cameras; with people to carry over, once the frames before are done.
+        """Launches the next frames of some cameras.
 
         Args:
-            frames: at most one of each camera; images may be changed afterwards. Of `previous` it only matters whether
-                it is None: who was found in the frame before is known here.
+            frames: at most one of each camera; images may be changed afterwards. Of `previous` only matters whether it
+                is None: the poses of the frame before are kept here.
 
         Raises:
             DeviceMemoryError: the device's memory is too small, even in the smallest batches.
             ModelError: the finder is closed.
         """
         if self._closed:
-            raise ModelError("the people finder is closed")
+            raise ModelError("the pose finder is closed")
         try:
             self._launched.append(self._launch(frames))
         except torch.OutOfMemoryError as error:
             text = " ".join(str(error).split())[:300]
             raise DeviceMemoryError(
-                f"torch: {text}; end what else uses the GPU, or set inference.device to cpu"
+                f"torch: {text}; stop other processes on the GPU, or set inference.device to cpu"
             ) from None
 
     def collect(self) -> list[Poses]:
-        """The people of the oldest frames that were submitted and not collected, without ids."""
+        """The poses, without ids, of the oldest frames that were submitted and not collected."""
         launched = self._launched.popleft()
         rows = launched.rows.wait().numpy()
-        seconds = launched.watch.between
+        seconds = launched.timer.between
         self.stage_seconds = {
             "detection": seconds("begin", "detected"),
             "toks": seconds("detected", "boxes") + seconds("estimated", "done"),
@@ -170,12 +170,12 @@ class DeviceFinder:
         parts = np.split(rows, np.cumsum(launched.counts)[:-1])
         return [_unpacked(part) for part in parts]
 
-    def forget(self, camera: int) -> None:
+    def forget(self, camera: Hashable) -> None:
         self._uploads.pop(camera, None)
         self._before.pop(camera, None)
 
     def close(self) -> None:
-        """Frees the networks; what was not collected is lost."""
+        """Frees the networks; frames not yet collected are lost."""
         self._closed = True
         self._launched.clear()
         self._before.clear()
@@ -183,33 +183,33 @@ class DeviceFinder:
         self._estimator.close()
 
     def _launch(self, frames: Sequence[CameraFrame]) -> _Launched:
-        watch = Watch(self._device)
+        timer = Timer(self._device)
         with self._detection.work():
-            watch.mark("begin")
+            timer.mark("begin")
             images = [self._uploaded(frame) for frame in frames]
             detected = self._detector.detect(images, [frame.options.detector for frame in frames])
-            watch.mark("detected")
-        self._estimation.follow(self._detection)
+            timer.mark("detected")
+        self._estimation.wait_for(self._detection)
         with self._estimation.work():
             boxes = [
                 torch.cat([found, self._carried(frame, found)])
                 for frame, (found, _) in zip(frames, detected, strict=True)
             ]
-            watch.mark("boxes")
+            timer.mark("boxes")
             estimated = self._estimated(frames, images, boxes)
-            watch.mark("estimated")
+            timer.mark("estimated")
             candidates = [
                 self._candidates(*pose, found, scores)
                 for pose, found, (_, scores) in zip(estimated, boxes, detected, strict=True)
             ]
-            stay = [keep_best(poses, frame.options.toks) for poses, frame in zip(candidates, frames, strict=True)]
-            rows = torch.cat([_packed(*about) for about in zip(candidates, stay, strict=True)])
-            watch.mark("done")  # before the download, whose arrival is waited for
+            kept = [keep_best(poses, frame.options.toks) for poses, frame in zip(candidates, frames, strict=True)]
+            rows = torch.cat([_packed(*about) for about in zip(candidates, kept, strict=True)])
+            timer.mark("done")  # before the download, which is waited for
             download = Download(rows)
-            for frame, poses, those in zip(frames, candidates, stay, strict=True):
+            for frame, poses, those in zip(frames, candidates, kept, strict=True):
                 self._before[frame.camera] = _Before(poses.keypoints, torch.where(those[:, None], poses.scores, 0))
         counts = [len(b) for b in boxes]
-        return _Launched(download, counts, watch, [*images, *(part for pair in detected for part in pair)])
+        return _Launched(download, counts, timer, [*images, *(part for pair in detected for part in pair)])
 
     def _uploaded(self, frame: CameraFrame) -> Tensor:
         if frame.camera not in self._uploads:
@@ -219,10 +219,10 @@ class DeviceFinder:
     def _estimated(
         self, frames: Sequence[CameraFrame], images: Sequence[Tensor], boxes: Sequence[Tensor]
     ) -> list[tuple[Tensor, Tensor]]:
-        """For each frame keypoints [P, 15, 2] and scores [P, 15] of the people in its boxes."""
-        nobody = images[0].new_zeros(0, COUNT, 2), images[0].new_zeros(0, COUNT)
-        found = [nobody] * len(frames)
-        for options, members in alike(frames).items():
+        """Keypoints [P, 15, 2] and scores [P, 15] of each frame."""
+        empty = images[0].new_zeros(0, COUNT, 2), images[0].new_zeros(0, COUNT)
+        found = [empty] * len(frames)
+        for options, members in group_by_estimator(frames).items():
             some = [k for k in members if len(boxes[k])]
             if some:
                 parts = self._estimator.estimate([images[k] for k in some], [boxes[k] for k in some], options)
@@ -232,7 +232,7 @@ class DeviceFinder:
         return found
 
     def _carried(self, frame: CameraFrame, detected: Tensor) -> Tensor:
-        """The boxes [C, 4] of the camera's last frame that no detected one covers. The host waits for that frame."""
+        """Boxes [C, 4] of the camera's last frame that no detected box covers. Waits for that frame."""
         before = self._before.get(frame.camera)
         if before is None or frame.previous is None:
             return detected[:0]
@@ -241,20 +241,20 @@ class DeviceFinder:
         return boxes[proposed & not_detected(boxes, detected, toks)]
 
     def _candidates(self, keypoints: Tensor, scores: Tensor, boxes: Tensor, box_scores: Tensor) -> Candidates:
-        """Detected boxes come first: `box_scores` [D] are theirs, the other boxes were carried over."""
+        """The first D boxes were detected, with `box_scores` [D]; the others are carried over."""
         carried = torch.arange(len(boxes), device=self._device) >= len(box_scores)
         unknown = box_scores.new_full((len(boxes) - len(box_scores),), torch.nan)
         return Candidates(keypoints, scores, boxes, torch.cat([box_scores, unknown]), carried)
 
 
-def _packed(poses: Candidates, stay: Tensor) -> Tensor:
-    """[P, 52] float32: keypoints 30, scores 15, box 4, box score, carried, whether the pose stays."""
-    flags = torch.stack([poses.box_scores, poses.carried.float(), stay.float()], 1)
+def _packed(poses: Candidates, kept: Tensor) -> Tensor:
+    """[P, 52] float32: keypoints 30, scores 15, box 4, box score, carried, kept."""
+    flags = torch.stack([poses.box_scores, poses.carried.float(), kept.float()], 1)
     return torch.cat([poses.keypoints.flatten(1), poses.scores, poses.boxes, flags], 1)
 
 
 def _unpacked(rows: FloatArray) -> Poses:
-    """The poses that stay."""
+    """The poses that are kept."""
     rows = rows[rows[:, -1] > 0]
     points, scores, boxes = rows[:, : 2 * COUNT].reshape(-1, COUNT, 2), rows[:, 2 * COUNT : 3 * COUNT], rows[:, -7:-3]
     return Poses(points, scores, boxes, box_scores=rows[:, -3], carried=rows[:, -2] > 0)

@@ -1,4 +1,4 @@
-"""Frames on the device: one upload, then the detector's letterbox and the crops of all people."""
+"""Frames on the device: upload, letterbox of the detector, crops of the pose network."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from keytrack_ros.poses import ImageArray
 
 
 class Upload:
-    """Takes the frames of one camera to the device.
+    """Copies the frames of one camera to the device.
 
-    On CUDA through page-locked memory, so that the copy runs beside what the device computes. Two buffers take turns:
-    one is filled while the other may still be on its way.
+    On CUDA through page-locked memory, so that the copy overlaps with computation. Two buffers alternate: one is filled
+    while the other may still be in transfer.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -46,7 +46,7 @@ class Upload:
 
 
 class NetworkInput:
-    """Images of a network's size → its input: order of the channels, mean and standard deviation of the model file."""
+    """Images of the network's size → its input: channel order, mean and standard deviation of the model file."""
 
     def __init__(self, about: ImageInput, device: torch.device) -> None:
         self._swap = about.color == "rgb"
@@ -62,10 +62,9 @@ class NetworkInput:
 def letterbox(frame: Tensor, size: tuple[int, int], fill: int) -> tuple[Tensor, float]:
     """As `detection.yolox.letterbox`: scaled to fit, in the top left corner, the rest filled.
 
-    The arithmetic is that of `cv2.resize`, in whole numbers: with exact weights a tenth of the pixels would differ by a
-    grey level, boxes by a tenth of a pixel, and now and then a keypoint between two maxima by much more. Frames that
-    are made smaller come out the same bit by bit; of frames that are made larger a few pixels in 1,000 differ by one
-    level.
+    The integer arithmetic of `cv2.resize`: with exact weights a tenth of the pixels would differ by a grey level, boxes
+    by a tenth of a pixel, and sometimes a keypoint between two maxima by much more. Downscaled frames are equal bit by
+    bit; of upscaled frames a few pixels in 1,000 differ by one level.
 
     Args:
         frame: [3, H, W] float32, whole numbers 0..255.
@@ -90,9 +89,9 @@ def letterbox(frame: Tensor, size: tuple[int, int], fill: int) -> tuple[Tensor, 
 
 @lru_cache(maxsize=16)
 def _taps(count: int, source: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Which two pixels of `source` each of `count` pixels lies between, and their weights, which add up to 2048.
+    """For each of `count` pixels its two neighbours among `source` pixels, and their weights, which add up to 2048.
 
-    Kept, since taking them to the device makes the host wait.
+    Cached, since a copy to the device synchronises.
     """
     place = ((np.arange(count) + 0.5) * (source / count) - 0.5).astype(np.float32)
     first = np.floor(place).astype(np.int64)
@@ -117,8 +116,8 @@ def crop_transforms(boxes: Tensor, size: tuple[int, int], padding: float) -> Ten
     return torch.stack([scale, *shift], 1)
 
 
-def cut(frame: Tensor, transforms: Tensor, size: tuple[int, int]) -> Tensor:
-    """The crops, bilinear, rounded to whole grey levels; black where they reach beyond the frame.
+def crop_image(frame: Tensor, transforms: Tensor, size: tuple[int, int]) -> Tensor:
+    """The crops, bilinear, rounded to whole grey levels; black outside the frame.
 
     As `cv2.warpAffine` of OpenCV 5: one grey level of difference on one pixel in 10,000. OpenCV 4 rounds places to
     1/32 px and differs by up to 4 levels at sharp edges.

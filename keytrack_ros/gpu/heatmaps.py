@@ -1,6 +1,6 @@
-"""Heatmaps → keypoints on the device: the same arithmetic as `estimation.heatmaps`, for all people at once.
+"""Heatmaps → keypoints on the device: the same arithmetic as `estimation.heatmaps`.
 
-Nothing here makes the host wait for the device: whatever depends on the model file alone is made once.
+Nothing here synchronises: constants that depend on the model file alone are copied to the device once.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _blurred(maps: Tensor, weights: Tensor) -> Tensor:
 def _dark_offsets(maps: Tensor, x: Tensor, y: Tensor, band: Tensor) -> Tensor:
     """As `estimation.heatmaps.dark_offsets`: from maxima (x, y) [M] of maps [M, h, w] to the Gaussians' centres [M, 2].
 
-    All maps are worked on, whether their maximum lies inside or not: to sort them out the host would have to wait.
+    All maps are computed, whether their maximum lies inside or not: selecting them would synchronise.
     """
     height, width = maps.shape[1:]
     inside = (x >= _REACH) & (x < width - _REACH) & (y >= _REACH) & (y < height - _REACH)

@@ -1,4 +1,4 @@
-"""Networks in torch, from what their model files name: our detector out of its ONNX file, HRNet from its checkpoint."""
+"""Networks in torch: the detector from the weights in its ONNX file, HRNet from its checkpoint."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def load_detector(card: DetectorCard) -> nn.Module:
     """The detector of an ONNX file that `keytrack train detector` wrote, in evaluation mode.
 
     The file has each convolution's weights with its batch normalisation folded in, under the name of the node; widths
-    and depths are seen from their shapes.
+    and depths follow from their shapes.
 
     Raises:
         BackendError: it is another detector, or the package onnx is missing.
@@ -67,7 +67,7 @@ def load_pose(card: PoseCard) -> nn.Module:
 def fold_batch_norms(network: nn.Module) -> nn.Module:
     """Folds each batch normalisation into the convolution before it, in place; returns the network.
 
-    In our networks, as in the published HRNet, it is made right after its convolution, and has its channels.
+    In our networks, as in the published HRNet, it is declared right after its convolution.
     """
     for module in network.modules():
         children = list(module.named_children())

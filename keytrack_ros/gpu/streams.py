@@ -1,4 +1,4 @@
-"""Order and time on a device: lanes of work that may overlap, and a watch that does not stop them."""
+"""CUDA streams, events and downloads, with the same interface on the CPU."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ import torch
 from torch import Tensor
 
 
-class Lane:
-    """Work that is done in order; two lanes may overlap. On CUDA a stream; on the CPU everything is done at once."""
+class Stream:
+    """A CUDA stream; on the CPU, where work is done at the call, nothing."""
 
     def __init__(self, device: torch.device) -> None:
         # torch's CUDA classes carry no types, hence Any here and below
         self._stream: Any = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     def work(self) -> AbstractContextManager[Any]:
-        """What is launched inside belongs to this lane."""
+        """Work launched in the block belongs to this stream."""
         return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
 
-    def follow(self, other: Lane) -> None:
-        """What is launched here from now on waits for what has been launched there."""
+    def wait_for(self, other: Stream) -> None:
+        """Work launched here from now on waits for all work launched there so far."""
         if self._stream is not None:
             self._stream.wait_stream(other._stream)
 
 
-class Watch:
-    """Takes times in the order of the device's work: CUDA events there, the clock on the CPU."""
+class Timer:
+    """Times of marks in the device's work: CUDA events, which do not synchronise; the clock on the CPU."""
 
     def __init__(self, device: torch.device) -> None:
         self._on_cuda = device.type == "cuda"
         self._marks: dict[str, Any] = {}
 
     def mark(self, name: str) -> None:
-        """Notes when the work of the current lane has come to this point."""
+        """Marks the point that the work of the current stream has reached."""
         if self._on_cuda:
             self._marks[name] = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
             self._marks[name].record()
@@ -43,7 +43,7 @@ class Watch:
             self._marks[name] = perf_counter()
 
     def between(self, begin: str, end: str) -> float:
-        """Seconds from one mark to another; the work up to both must be done."""
+        """Seconds between two marks; the work up to both must be complete."""
         if self._on_cuda:
             return float(self._marks[begin].elapsed_time(self._marks[end])) / 1e3
         return float(self._marks[end] - self._marks[begin])
@@ -62,7 +62,7 @@ class Download:
             self._arrived.record()
 
     def wait(self) -> Tensor:
-        """The tensor on the host; all work that was launched before in its lane is done then."""
+        """The tensor on the host; all work launched before it in its stream is complete then."""
         if self._arrived is not None:
             self._arrived.synchronize()
         return self._host

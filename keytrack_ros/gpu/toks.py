@@ -1,4 +1,4 @@
-"""TOKS on the device: the same choices as `keytrack_ros.toks` makes (paper §3.3, Algorithm 1)."""
+"""TOKS on the device, equal to `keytrack_ros.toks` (paper §3.3, Algorithm 1)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from keytrack_ros.toks import DETECTED_RANK, ToksOptions
 
 @dataclass(frozen=True)
 class Candidates:
-    """The poses that were estimated in one frame of one camera, on the device.
+    """Poses estimated in one frame of one camera, on the device.
 
     Attributes:
         keypoints: [P, 15, 2] float32, frame pixels.
@@ -61,15 +61,15 @@ def not_detected(carried: Tensor, detected: Tensor, options: ToksOptions) -> Ten
 
 
 def keep_best(poses: Candidates, options: ToksOptions) -> Tensor:
-    """[P] bool: the poses that stay, as `keytrack_ros.toks.keep_best` chooses them. Nothing is waited for."""
+    """[P] bool: the poses that `keytrack_ros.toks.keep_best` keeps. Does not synchronise."""
     present = poses.scores > 0
     count = present.sum(1)
     mean = torch.where(count > 0, poses.scores.sum(1) / count.clamp(min=1), 0)
     candidate = ~poses.carried | (mean >= options.minimum_score)
     rank = mean + DETECTED_RANK * ~poses.carried if options.detected_first else mean
-    # Who is no candidate comes last, behind all whom it might suppress, and is then left out.
-    order, stay = suppress(_oks(poses) > options.oks_threshold, torch.where(candidate, rank, -1), wait=False)
-    return torch.empty_like(stay).index_copy_(0, order, stay) & candidate
+    # Non-candidates sort last, so they suppress nothing; they are removed afterwards.
+    order, kept = suppress(_oks(poses) > options.oks_threshold, torch.where(candidate, rank, -1), wait=False)
+    return torch.empty_like(kept).index_copy_(0, order, kept) & candidate
 
 
 def _oks(poses: Candidates) -> Tensor:
@@ -81,13 +81,13 @@ def _oks(poses: Candidates) -> Tensor:
     size = boxes[:, 2:] - boxes[:, :2]
     own = (size[:, 0] * size[:, 1]).clamp(min=1)
     area = (own[:, None] + own[None]) / 2
-    likeness = torch.exp(-distance2 / (2 * area[..., None] * _spread(area.device)))
-    return (likeness * shared).sum(-1) / shared.sum(-1).clamp(min=1)
+    similarity = torch.exp(-distance2 / (2 * area[..., None] * _spread(area.device)))
+    return (similarity * shared).sum(-1) / shared.sum(-1).clamp(min=1)
 
 
 @cache
 def _spread(device: torch.device) -> Tensor:
-    """(2 σ)² of each keypoint [15]; on the device for good, since each copy would make the host wait."""
+    """(2 σ)² of each keypoint [15], cached on the device, since a copy synchronises."""
     return torch.from_numpy((2 * SIGMAS) ** 2).to(device)
 
 

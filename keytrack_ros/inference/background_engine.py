@@ -1,4 +1,4 @@
-"""A network that runs at once on what there is, and on something faster as soon as that is made."""
+"""A network that runs on the backend at hand until a faster one has been built in the background."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ logger = logging.getLogger(__name__)
 
 
 class UpgradingSession:
-    """Runs on `now` until `make` has made a better session on a thread of its own, then on that.
+    """Runs on `now` until `make` has made a better session on a thread of its own, then on that one.
 
-    The change happens between two calls. If the better one cannot be made, that is said in a warning and `now` stays.
-    Inputs that the better one does not have are left out: a torch network has arguments that its graph may lack.
+    The change happens between two calls. If `make` fails, a warning is logged and `now` stays. Inputs that the better
+    session lacks are left out: a torch network has arguments that its graph may lack.
 
     Args:
         now: runs until then.
-        make: is given the event that asks it to stop; raises KeytrackError if it cannot.
-        name: of the network, for the log.
+        make: is given an event that asks it to stop; raises KeytrackError if it fails.
+        name: name of the network in the log.
     """
 
     def __init__(self, now: Session, make: Callable[[threading.Event], Session], name: str) -> None:
+        self._turn = threading.Lock()  # held in a call, so that the session is not replaced under it
         self._now = now
         self._make = make
         self._name = name
@@ -46,16 +47,17 @@ class UpgradingSession:
         return self._now.runs_on
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        better, self._better = self._better, None
-        if better is not None:
-            self._now.close()
-            self._now = better
-            logger.info("%s runs on %s from now on", self._name, better.runs_on)
-        wanted = self._now.input_shapes
-        return self._now.run({name: array for name, array in inputs.items() if name in wanted})
+        with self._turn:
+            better, self._better = self._better, None
+            if better is not None:
+                self._now.close()
+                self._now = better
+                logger.info("%s runs on %s from now on", self._name, better.runs_on)
+            wanted = self._now.input_shapes
+            return self._now.run({name: array for name, array in inputs.items() if name in wanted})
 
     def close(self) -> None:
-        """Asks the thread to stop, waits for it, and frees everything."""
+        """Stops the build, waits for its thread, and frees both sessions."""
         self._stop.set()
         self._thread.join()
         if self._better is not None:

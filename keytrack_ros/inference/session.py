@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 Array = npt.NDArray[Any]
 
 _SLOWER_FUSED = ("SkipLayerNormFusion",)
-"""Optimisations that ONNX Runtime is to leave out: on the CPU the fused operator takes far longer than its parts."""
+"""Optimisations of ONNX Runtime that are disabled: on the CPU the fused operator is much slower than its parts."""
 
 _NO_MEMORY = ("out of memory", "failed to allocate memory", "alloc_failed", "cudaerrormemoryallocation")
 
@@ -31,7 +31,7 @@ class BackendError(ModelError):
 
 
 class DeviceMemoryError(ModelError):
-    """The device has not the memory for this call; one with fewer rows may succeed."""
+    """The device has too little memory for this call; one with fewer rows may succeed."""
 
 
 class Session(Protocol):
@@ -49,15 +49,18 @@ class Session(Protocol):
 
     @property
     def runs_on(self) -> str:
-        """What runs the network and where, for people."""
+        """Backend and device, for the log."""
         ...
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """All outputs by name. Raises ModelError if the inputs do not fit, or if they are too many for the device."""
+        """All outputs by name; may be called from several threads.
+
+        Raises ModelError if the inputs do not fit, or if they are too many for the device.
+        """
         ...
 
     def close(self) -> None:
-        """Frees what the network holds; the session is not used afterwards."""
+        """Frees the network; the session is not used afterwards."""
         ...
 
 
@@ -66,7 +69,7 @@ class OnnxSession:
 
     Args:
         path: an .onnx file.
-        threads: how many cores one call may use; 0 = all.
+        threads: cores that one call may use; 0 = all.
         provider: name of ONNX Runtime's execution provider.
         provider_options: its options; see ONNX Runtime's documentation.
 

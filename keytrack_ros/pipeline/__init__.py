@@ -1,4 +1,4 @@
-"""Image in, people with identities out: one camera, or several that share networks."""
+"""Image → poses with track ids, for one camera or several that share networks."""
 
 from keytrack_ros.pipeline.pipeline import STAGES as STAGES
 from keytrack_ros.pipeline.pipeline import Pipeline as Pipeline

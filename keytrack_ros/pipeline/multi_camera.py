@@ -1,26 +1,24 @@
-"""Several cameras in one process: their networks are loaded once, and frames that wait together run in one batch."""
+"""Several cameras in one process: networks are loaded once, and frames that wait together run in one batch."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Hashable
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
-from itertools import count
-from queue import SimpleQueue
+from contextlib import contextmanager
 from time import perf_counter
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from keytrack_ros.errors import ModelError
-from keytrack_ros.inference.cards import DetectorCard, MatcherCard, PoseCard
+from keytrack_ros.inference.cards import DetectorCard, PoseCard
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.matching.entailment import EntailmentMatcher
-from keytrack_ros.matching.matcher import MatchQuery, TrackQuery, TrackScores
 from keytrack_ros.matching.open_matcher import open_matcher
 from keytrack_ros.matching.track_entailment import TrackEntailmentMatcher
-from keytrack_ros.pipeline.pose_finder import BatchFinder, CameraFrame, FinderOptions, open_finder
-from keytrack_ros.poses import FloatArray, ImageArray, Poses
+from keytrack_ros.pipeline.open_finder import open_finder
+from keytrack_ros.pipeline.pose_finder import CameraFrame, FinderOptions, PoseFinder
+from keytrack_ros.poses import Poses
 
 logger = logging.getLogger(__name__)
 
@@ -29,223 +27,112 @@ class _Closable(Protocol):
     def close(self) -> None: ...
 
 
-ThingT = TypeVar("ThingT", bound=_Closable)
+ClosableT = TypeVar("ClosableT", bound=_Closable)
 
 
 class SharedNetworks:
-    """The networks of several cameras: loaded for the first that wants them, freed after the last.
+    """The networks of several cameras: loaded for the first user, freed after the last one.
 
-    Cameras share what they name by the same options `…model` and `inference.…`; all others of their options are their
-    own. May be used from any thread.
+    Cameras share the networks for which their options `…model` and `inference.…` are equal; all other options may
+    differ. May be used from any thread.
 
     Args:
-        cameras: how many there will be, the most frames in one batch.
+        cameras: how many there will be, the maximum number of frames in one batch.
     """
 
     def __init__(self, cameras: int) -> None:
         self._cameras = cameras
-        self._numbers = count()
-        self._finders: _Counted[_Batches] = _Counted()
-        self._matchers: _Counted[_Guarded] = _Counted()
+        self._lock = threading.Lock()  # also held while a network is loaded, so that it is loaded once
+        self._loaded: dict[Hashable, tuple[Any, int]] = {}  # by options: what was opened, and its number of users
 
-    def open_finder(self, options: FinderOptions, inference: InferenceOptions) -> SharedFinder:
-        """A `PeopleFinder` for one more camera. Raises ModelError as `people.open_finder`."""
-        key = options.detector.model, options.estimator.model, inference
-        batches, users = self._finders.take(key, lambda: _Batches(open_finder(options, inference, self._cameras)))
-        if users > 1:
-            logger.info("%s and %s serve %d cameras now", *(card.name for card in batches.finder.cards), users)
-        return SharedFinder(batches, next(self._numbers), options, lambda: self._finders.give_back(key))
+    @contextmanager
+    def finder(self, options: FinderOptions, inference: InferenceOptions) -> Iterator[BatchingFinder]:
+        """The finder of one more camera, until the context ends. Raises ModelError as `open_finder`."""
+        key = "finder", options.detector.model, options.estimator.model, inference
+        with self._use(key, lambda: BatchingFinder(open_finder(options, inference, self._cameras))) as finder:
+            yield finder
 
-    def open_matcher(self, model: str, inference: InferenceOptions) -> SharedMatcher | SharedTrackMatcher:
-        """A matcher for one more camera. Raises ModelError as `matching.select.open_matcher`."""
-        key = model, inference
-        guarded, _ = self._matchers.take(key, lambda: _Guarded(open_matcher(model, inference)))
+    @contextmanager
+    def matcher(self, model: str, inference: InferenceOptions) -> Iterator[EntailmentMatcher | TrackEntailmentMatcher]:
+        """The matcher of one more camera, until the context ends. Raises ModelError as `open_matcher`."""
+        with self._use(("matcher", model, inference), lambda: open_matcher(model, inference)) as matcher:
+            yield matcher
 
-        def give_back() -> None:
-            self._matchers.give_back(key)
-
-        if isinstance(guarded.matcher, TrackEntailmentMatcher):
-            return SharedTrackMatcher(guarded.matcher, guarded.turn, give_back)
-        return SharedMatcher(guarded.matcher, guarded.turn, give_back)
-
-
-class _Counted(Generic[ThingT]):
-    """Things that are opened once for all who take them, and closed when the last gives its back."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()  # also held while one is opened: whoever wants the same waits for it
-        self._things: dict[Hashable, tuple[ThingT, int]] = {}
-
-    def take(self, key: Hashable, make: Callable[[], ThingT]) -> tuple[ThingT, int]:
-        """The thing, and how many have it now."""
+    @contextmanager
+    def _use(self, key: Hashable, load: Callable[[], ClosableT]) -> Iterator[ClosableT]:
         with self._lock:
-            thing, users = self._things[key] if key in self._things else (make(), 0)
-            self._things[key] = thing, users + 1
-        return thing, users + 1
-
-    def give_back(self, key: Hashable) -> None:
-        with self._lock:
-            thing, users = self._things.pop(key)
-            if users > 1:
-                self._things[key] = thing, users - 1
-            else:
-                thing.close()
-
-
-@dataclass(frozen=True)
-class _Found:
-    """People of a frame; the times are those of the whole batch."""
-
-    poses: Poses
-    stage_seconds: dict[str, float]
-
-
-class _Batches:
-    """A batch finder at work on a thread of its own, on all frames at a time that wait for it.
-
-    As every camera waits for its frame before it brings the next, no frame waits for more than the batch in work.
-    """
-
-    def __init__(self, finder: BatchFinder) -> None:
-        self.finder = finder
-        self._lock = threading.Lock()
-        self._closed = False
-        self._waiting: SimpleQueue[tuple[CameraFrame, Future[_Found]] | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="people of all cameras", daemon=True)
-        self._thread.start()
-
-    def find(self, frame: CameraFrame) -> _Found:
-        """Waits for the people of a frame. Raises whatever went wrong with it, ModelError if the networks are freed."""
-        found: Future[_Found] = Future()
-        with self._lock:
-            if self._closed:
-                raise ModelError("the people finder is closed")
-            self._waiting.put((frame, found))
-        return found.result()
-
-    def close(self) -> None:
-        """Ends the thread once all frames are done that wait, and frees the networks."""
-        with self._lock:
-            self._closed = True
-            self._waiting.put(None)
-        self._thread.join()
-        self.finder.close()
-
-    def _run(self) -> None:
-        while True:
-            batch = [self._waiting.get()]
-            while not self._waiting.empty():
-                batch.append(self._waiting.get())
-            frames = [waiting for waiting in batch if waiting is not None]
-            if frames:
-                self._work(frames)
-            if len(frames) < len(batch):
-                return
-
-    def _work(self, batch: list[tuple[CameraFrame, Future[_Found]]]) -> None:
+            loaded, users = self._loaded[key] if key in self._loaded else (load(), 0)
+            self._loaded[key] = loaded, users + 1
         try:
-            found = self.finder.find_all([frame for frame, _ in batch])
-        except Exception as error:  # passed on to whoever waits for the frame
-            if len(batch) == 1:
-                batch[0][1].set_exception(error)
-            else:  # whose fault was it?
-                for one in batch:
-                    self._work([one])
-            return
-        seconds = dict(self.finder.stage_seconds)
-        for (_, result), poses in zip(batch, found, strict=True):
-            result.set_result(_Found(poses, seconds))
+            yield loaded
+        finally:
+            with self._lock:
+                loaded, users = self._loaded.pop(key)
+                if users > 1:
+                    self._loaded[key] = loaded, users - 1
+                else:
+                    loaded.close()
 
 
-class SharedFinder:
-    """A `PeopleFinder` for one of several cameras.
+class BatchingFinder:
+    """A `PoseFinder` for several threads: frames that wait at the same time go through the networks in one batch.
 
-    Attributes:
-        stage_seconds: of the last frame: wall time of each stage for the whole batch that it was part of, and under
-            `waiting` how long it waited for its turn.
+    The thread whose turn it is takes every frame that waits; the others then find their result. Since each camera
+    waits for one frame before it sends the next, no frame waits for more than the batch at work.
     """
 
-    def __init__(self, batches: _Batches, camera: int, options: FinderOptions, give_back: Callable[[], None]) -> None:
-        self._batches = batches
-        self._camera = camera
-        self._options = options
-        self._give_back = give_back
-        self._closed = False
-        self.stage_seconds: dict[str, float] = {}
+    def __init__(self, finder: PoseFinder) -> None:
+        self._finder = finder
+        self._turn = threading.Lock()
+        self._waiting: deque[tuple[Sequence[CameraFrame], Future[_Result]]] = deque()
+        self._of_thread = threading.local()
+
+    @property
+    def stage_seconds(self) -> dict[str, float]:
+        """Of this thread's last call: each stage for the whole batch, and under `waiting` the time before its turn."""
+        return getattr(self._of_thread, "stage_seconds", {})
 
     @property
     def cards(self) -> tuple[DetectorCard, PoseCard]:
-        return self._batches.finder.cards
+        return self._finder.cards
 
-    def set_options(self, options: FinderOptions) -> None:
-        self._options = options
-
-    def find(self, image_bgr: ImageArray, previous: Poses | None) -> Poses:
-        if self._closed:
-            raise ModelError("the people finder is closed")
+    def find(self, frames: Sequence[CameraFrame]) -> list[Poses]:
+        """As `PoseFinder.find`; an error of one camera's frame does not reach the others."""
         begin = perf_counter()
-        found = self._batches.find(CameraFrame(self._camera, image_bgr, previous, self._options))
-        waiting = perf_counter() - begin - sum(found.stage_seconds.values())
-        self.stage_seconds = {"waiting": max(waiting, 0.0), **found.stage_seconds}
-        return found.poses
-
-    def close(self) -> None:
-        """Leaves the networks to the other cameras; the last one frees them."""
-        if not self._closed:
-            self._closed = True
-            self._batches.finder.forget(self._camera)
-            self._give_back()
-
-
-class _Guarded:
-    """A matcher, which cameras use in turn: not every backend can run a network twice at a time."""
-
-    def __init__(self, matcher: EntailmentMatcher | TrackEntailmentMatcher) -> None:
-        self.matcher = matcher
-        self.turn = threading.Lock()
-
-    def close(self) -> None:
-        self.matcher.close()
-
-
-class _OneOfMany:
-    """What one of several cameras sees of a matcher."""
-
-    def __init__(self, card: MatcherCard, give_back: Callable[[], None]) -> None:
-        self.card = card
-        self._give_back = give_back
-        self._closed = False
-
-    def close(self) -> None:
-        """Leaves the network to the other cameras; the last one frees it."""
-        if not self._closed:
-            self._closed = True
-            self._give_back()
-
-
-class SharedMatcher(_OneOfMany):
-    """A `Matcher` for one of several cameras."""
-
-    def __init__(self, matcher: EntailmentMatcher, turn: threading.Lock, give_back: Callable[[], None]) -> None:
-        super().__init__(matcher.card, give_back)
-        self._matcher = matcher
-        self._turn = turn
-
-    def score(self, query: MatchQuery) -> FloatArray:
-        """As `Matcher.score`."""
+        result: Future[_Result] = Future()
+        self._waiting.append((frames, result))
         with self._turn:
-            return self._matcher.score(query)
+            if not result.done():
+                self._run([self._waiting.popleft() for _ in range(len(self._waiting))])
+        poses, seconds = result.result()
+        waited = perf_counter() - begin - sum(seconds.values())
+        self._of_thread.stage_seconds = {"waiting": max(waited, 0.0), **seconds}
+        return poses
 
-
-class SharedTrackMatcher(_OneOfMany):
-    """A `TrackMatcher` for one of several cameras."""
-
-    def __init__(self, matcher: TrackEntailmentMatcher, turn: threading.Lock, give_back: Callable[[], None]) -> None:
-        super().__init__(matcher.card, give_back)
-        self._matcher = matcher
-        self._turn = turn
-
-    def score_tracks(self, query: TrackQuery) -> TrackScores:
-        """As `TrackMatcher.score_tracks`."""
+    def forget(self, camera: Hashable) -> None:
+        """As `PoseFinder.forget`."""
         with self._turn:
-            return self._matcher.score_tracks(query)
+            self._finder.forget(camera)
+
+    def close(self) -> None:
+        """Frees the networks."""
+        with self._turn:
+            self._finder.close()
+
+    def _run(self, batch: Sequence[tuple[Sequence[CameraFrame], Future[_Result]]]) -> None:
+        try:
+            found = self._finder.find([frame for frames, _ in batch for frame in frames])
+        except Exception as error:  # handed to the thread that waits for the frame
+            if len(batch) == 1:
+                batch[0][1].set_exception(error)
+            else:  # one frame is at fault: each runs alone
+                for one in batch:
+                    self._run([one])
+            return
+        poses, seconds = iter(found), dict(self._finder.stage_seconds)
+        for frames, result in batch:
+            result.set_result(([next(poses) for _ in frames], seconds))
+
+
+_Result = tuple[list[Poses], dict[str, float]]
+"""Poses of each frame, and the wall time of each stage for the whole batch."""

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from time import perf_counter
 
 import numpy as np
 
 from keytrack_ros.detection import DetectorOptions
-from keytrack_ros.errors import InputError, OptionError
+from keytrack_ros.errors import InputError, ModelError, OptionError
 from keytrack_ros.estimation import EstimatorOptions
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.matching.open_matcher import open_matcher
 from keytrack_ros.options import Options, flatten
 from keytrack_ros.pipeline.multi_camera import SharedNetworks
-from keytrack_ros.pipeline.pose_finder import FinderOptions, OneCamera, PeopleFinder, open_finder, timed
+from keytrack_ros.pipeline.open_finder import open_finder
+from keytrack_ros.pipeline.pose_finder import CameraFrame, FinderOptions, PoseFinder
 from keytrack_ros.poses import ImageArray, Poses
 from keytrack_ros.toks import ToksOptions
 from keytrack_ros.tracker.tracker import Comparison, PoseTracker, TrackerOptions
@@ -39,19 +41,31 @@ class PipelineOptions(Options):
 
 
 class Pipeline:
-    """Detector → estimator → TOKS (all three behind a `PeopleFinder`) → tracker, for the frames of one camera in order.
+    """Pose finder (detector → estimator → TOKS) → tracker, for the frames of one camera in order.
+
+    Args:
+        finder: of this camera, or of several.
+        tracker: of this camera.
+        options: of all stages.
+        opened: what `close` frees; by default the finder.
 
     Attributes:
-        stage_seconds: wall time of each stage of `STAGES` in the last frame.
+        stage_seconds: wall time of each stage of `STAGES` in the last frame; with a shared finder also `waiting`.
         fingerprints: for each task the network's name and the first digits of its SHA-256.
     """
 
-    def __init__(self, finder: PeopleFinder, tracker: PoseTracker, options: PipelineOptions) -> None:
+    def __init__(
+        self, finder: PoseFinder, tracker: PoseTracker, options: PipelineOptions, opened: ExitStack | None = None
+    ) -> None:
         self._finder = finder
         self._tracker = tracker
         self._options = options
-        self._opened = ExitStack()
-        self._opened.callback(finder.close)
+        self._opened = opened or ExitStack()
+        if opened is None:
+            self._opened.callback(finder.close)
+        self._camera = object()  # the key under which a shared finder keeps this camera's state
+        self._opened.callback(finder.forget, self._camera)
+        self._closed = False
         self._previous: Poses | None = None
         self._previous_stamp = 0.0
         self._previous_size = (0, 0)
@@ -67,19 +81,18 @@ class Pipeline:
             networks: for one of several cameras that use the same networks; by default the camera has its own.
 
         Raises:
-            ModelError: a network is missing or not what its model file says.
+            ModelError: a network is missing, or does not fit its model file.
         """
         options = options or PipelineOptions()
-        with ExitStack() as opened:  # what is open already is closed if a later network cannot be opened
+        inference, model = options.inference, options.tracker.model
+        with ExitStack() as opened:  # closes the first networks if a later one cannot be opened
             if networks is None:
-                finder: PeopleFinder = OneCamera(open_finder(options.finder, options.inference), options.finder)
+                finder: PoseFinder = opened.enter_context(closing(open_finder(options.finder, inference)))
+                matcher = opened.enter_context(closing(open_matcher(model, inference)))
             else:
-                finder = networks.open_finder(options.finder, options.inference)
-            opened.callback(finder.close)
-            matcher = (networks.open_matcher if networks else open_matcher)(options.tracker.model, options.inference)
-            opened.pop_all()
-        pipeline = cls(finder, PoseTracker(options.tracker, matcher), options)
-        pipeline._opened.callback(matcher.close)
+                finder = opened.enter_context(networks.finder(options.finder, inference))
+                matcher = opened.enter_context(networks.matcher(model, inference))
+            pipeline = cls(finder, PoseTracker(options.tracker, matcher), options, opened.pop_all())
         cards = (*finder.cards, matcher.card)
         pipeline.fingerprints = {card.task: f"{card.name} {card.fingerprint}" for card in cards}
         return pipeline
@@ -99,37 +112,37 @@ class Pipeline:
             if value != current[name] and not item.metadata["live"]:
                 raise OptionError(f"{name} cannot be changed while the tracker runs; start it again with the new value")
         self._options = options
-        self._finder.set_options(options.finder)
         self._tracker.options = options.tracker
 
     @property
     def comparison(self) -> Comparison | None:
-        """What the ids of the last frame rest on; None before the first one."""
+        """The comparison behind the ids of the last frame; None before the first one."""
         return self._tracker.comparison
 
     def reset(self) -> None:
-        """Forgets everyone. Whoever is seen next gets a new id."""
+        """Ends all tracks; the next poses get new ids."""
         self._tracker.reset()
         self._previous = None
 
     def close(self) -> None:
-        """Frees the networks, and ends what may still be building engines for them; nothing is processed afterwards."""
+        """Frees the networks and stops engine builds in the background; no frame is processed afterwards."""
+        self._closed = True
         self._opened.close()
 
     def process(self, image_bgr: ImageArray, stamp: float) -> Poses:
-        """Tracks the people of the next frame.
+        """Finds and tracks the poses of the next frame.
 
         Args:
             image_bgr: [H, W, 3] uint8.
-            stamp: time of the image in seconds; not before that of the last frame, or everyone is forgotten.
+            stamp: time of the image in seconds; a step back in time resets all tracks.
 
         Returns:
-            The people with `track_ids`, `match_scores` and `ages` set; empty if nobody is seen.
+            The poses with `track_ids`, `match_scores` and `ages` set; empty if nobody is seen.
 
         Raises:
-            InputError: not an image of that kind; nothing has changed then.
-            ValueError: the stamp is not finite; nothing has changed then.
-            ModelError: a network failed.
+            InputError: not an image of that kind; the state is unchanged.
+            ValueError: the stamp is not finite; the state is unchanged.
+            ModelError: a network failed, or the pipeline is closed.
         """
         if image_bgr.ndim != 3 or image_bgr.shape[2] != 3 or image_bgr.dtype != np.uint8 or image_bgr.size == 0:
             raise InputError(
@@ -137,16 +150,19 @@ class Pipeline:
             )
         if not np.isfinite(stamp):
             raise ValueError(f"stamp is {stamp}; a finite number of seconds is needed")
+        if self._closed:
+            raise ModelError("the pipeline is closed")
         size = image_bgr.shape[1], image_bgr.shape[0]
-        poses = self._finder.find(image_bgr, self._poses_before(size, stamp))
-        self.stage_seconds.update(self._finder.stage_seconds)
-        with timed(self.stage_seconds, "tracking"):
-            tracked = self._tracker.update(poses, size, stamp)
+        frame = CameraFrame(self._camera, image_bgr, self._poses_before(size, stamp), self._options.finder)
+        (poses,) = self._finder.find([frame])
+        begin = perf_counter()
+        tracked = self._tracker.update(poses, size, stamp)
+        self.stage_seconds = {**self._finder.stage_seconds, "tracking": perf_counter() - begin}
         self._previous, self._previous_stamp, self._previous_size = tracked, stamp, size
         return tracked
 
     def _poses_before(self, size: tuple[int, int], stamp: float) -> Poses | None:
-        """Poses of t−1, or None where t−1 tells nothing about now (as in `PoseTracker.update`)."""
+        """Poses of t−1, or None where they say nothing about this frame (as in `PoseTracker.update`)."""
         gap = stamp - self._previous_stamp
         usable = self._options.toks.enabled and size == self._previous_size
         return self._previous if usable and 0 <= gap <= self._options.tracker.maximum_gap_s else None

@@ -20,7 +20,7 @@ from keytrack_ros.cli.app import app
 from keytrack_ros.cli.models_import import ImportRequest, export_network, import_network, parse_size, require_torch
 from keytrack_ros.errors import KeytrackError, ModelError, OptionError, OutputError
 from keytrack_ros.estimation import Estimator, EstimatorOptions
-from keytrack_ros.estimation.crops import crop_transforms, cut, to_image
+from keytrack_ros.estimation.crops import crop_image, crop_transforms, to_image
 from keytrack_ros.estimation.heatmaps import decode
 from keytrack_ros.estimation.hrnet import build_hrnet
 from keytrack_ros.inference.cards import PoseCard
@@ -83,14 +83,14 @@ def torch_heatmaps(checkpoint: Path, frame: np.ndarray, card: PoseCard) -> tuple
     network.load_state_dict(weights)
     transforms = crop_transforms(BOXES, card.input.size, 1.25)
     with torch.no_grad():
-        crops = network_input(cut(frame, transforms, card.input.size), card.input)
+        crops = network_input(crop_image(frame, transforms, card.input.size), card.input)
         return network(torch.from_numpy(crops)).numpy(), transforms
 
 
 def largest_difference(card: PoseCard, checkpoint: Path, frame: np.ndarray) -> float:
     """Between the network's heatmaps and torch's, as a part of torch's largest."""
     expected, transforms = torch_heatmaps(checkpoint, frame, card)
-    crops = network_input(cut(frame, transforms, card.input.size), card.input)
+    crops = network_input(crop_image(frame, transforms, card.input.size), card.input)
     found = OnnxSession(card.path, threads=1).run({card.input.name: crops})[card.output]
     return float(np.abs(found - expected).max() / np.abs(expected).max())
 

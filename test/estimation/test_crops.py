@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keytrack_ros.estimation.crops import crop_transforms, cut, to_image
+from keytrack_ros.estimation.crops import crop_image, crop_transforms, to_image
 
 SIZE = (192, 256)
 
@@ -48,7 +48,7 @@ def test_cut_interpolates_bilinearly():
     image = np.zeros((4, 4, 3), np.uint8)
     image[:, 1:, 0] = 100
     transforms = crop_transforms(np.array([[0, 0, 4, 4]]), (8, 8), 1.0)
-    (crop,) = cut(image, transforms, (8, 8))
+    (crop,) = crop_image(image, transforms, (8, 8))
     assert crop[2, :5, 0].tolist() == [0, 50, 100, 100, 100]
 
 
@@ -63,7 +63,7 @@ def test_cut_shows_what_the_transform_says_and_black_outside():
     image[40:60, 40:60] = 200
     box = np.array([[-50, 0, 150, 100]])  # reaches 50 px beyond the image on both sides
     transforms = crop_transforms(box, (200, 100), 1.0)
-    (crop,) = cut(image, transforms, (200, 100))
+    (crop,) = crop_image(image, transforms, (200, 100))
     assert (crop[:, :50] == 0).all()
     assert (crop[:, 150:] == 0).all()
     assert (crop[42:58, 92:108] == 200).all()

@@ -66,7 +66,7 @@ def test_with_too_little_memory_batches_become_smaller_and_stay_so(device, caplo
 def test_memory_for_not_even_one_image_is_an_error_with_the_way_out(device):
     batched = BatchedNetwork(Mean(room=0), (3, 4, 5), device, half=False)
     with pytest.raises(
-        DeviceMemoryError, match=r"Tried to allocate 1 GiB; memory is too small even for one .*device to"
+        DeviceMemoryError, match=r"Tried to allocate 1 GiB; not enough memory for a single image.*device to"
     ):
         batched(torch.zeros(4, 3, 4, 5, device=device), 4)
 

@@ -14,11 +14,12 @@ import torch
 from keytrack_ros.detection import DetectorOptions
 from keytrack_ros.errors import ModelError
 from keytrack_ros.estimation import EstimatorOptions
+from keytrack_ros.gpu.finder import DeviceFinder
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.inference.session import DeviceMemoryError
 from keytrack_ros.media.sources import read_image
 from keytrack_ros.pipeline import STAGES, Pipeline, PipelineOptions
-from keytrack_ros.pipeline.pose_finder import CameraFrame, FinderOptions, OneCamera
+from keytrack_ros.pipeline.pose_finder import CameraFrame, FinderOptions
 from keytrack_ros.poses import ImageArray, Poses
 from keytrack_ros.toks import ToksOptions
 from keytrack_ros.tracker import PoseTracker
@@ -32,12 +33,16 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def finder(networks: Path, device: torch.device) -> OneCamera:
-    return OneCamera(toy_finder(networks, device), FinderOptions())
+def finder(networks: Path, device: torch.device) -> DeviceFinder:
+    return toy_finder(networks, device)
 
 
 def frame_of(image: ImageArray, carry_over: bool, camera: int = 0, **options: Any) -> CameraFrame:
     return CameraFrame(camera, image, Poses.empty() if carry_over else None, FinderOptions(**options))
+
+
+def find(finder: DeviceFinder, image: ImageArray, carry_over: bool = False, **options: Any) -> Poses:
+    return finder.find([frame_of(image, carry_over, **options)])[0]
 
 
 def assert_same(found: Poses, expected: Poses, pixels: float = 0.01) -> None:
@@ -80,7 +85,7 @@ def test_pipeline_on_one_device_tracks_the_toy_world_as_the_one_with_sessions(ne
 def test_frames_that_overlap_give_what_frames_one_by_one_give(networks, device):
     frames = [toy.draw_frame(places) for places in toy.walk(6, 3)]
     alone, overlapped = toy_finder(networks, device), toy_finder(networks, device)
-    expected = [alone.find_all([frame_of(frame, True)])[0] for frame in frames]
+    expected = [alone.find([frame_of(frame, True)])[0] for frame in frames]
     found = []
     for frame in frames:
         overlapped.submit([frame_of(frame, True)])
@@ -100,8 +105,8 @@ def test_cameras_share_batches_and_nothing_else(networks, device):
     estimator = EstimatorOptions(batch_size=3)  # five people in two batches, across cameras
     for images in zip(left, right, strict=True):
         frames = [frame_of(image, k == 0, k, estimator=estimator) for k, image in enumerate(images)]
-        for poses, frame, finder in zip(both.find_all(frames), frames, single, strict=True):
-            assert_same(poses, finder.find_all([frame])[0])
+        for poses, frame, finder in zip(both.find(frames), frames, single, strict=True):
+            assert_same(poses, finder.find([frame])[0])
 
 
 def test_cameras_with_options_of_their_own_and_frames_now_and_then(networks, device):
@@ -119,48 +124,46 @@ def test_cameras_with_options_of_their_own_and_frames_now_and_then(networks, dev
             for k, mine in enumerate(options)
             if number % (k + 1) == 0
         ]
-        for poses, frame in zip(together.find_all(frames), frames, strict=True):
-            assert_same(poses, single[frame.camera].find_all([frame])[0])
+        for poses, frame in zip(together.find(frames), frames, strict=True):
+            assert_same(poses, single[frame.camera].find([frame])[0])
             assert len(poses) == 3
             assert poses.carried.all() == (frame.camera == 2 and number > 0)
     together.forget(0)  # its number may be given to another camera, which has seen nobody yet
-    assert len(together.find_all([CameraFrame(0, image, Poses.empty(), options[2])])[0]) == 0
+    assert len(together.find([CameraFrame(0, image, Poses.empty(), options[2])])[0]) == 0
 
 
 def test_nothing_is_kept_of_frames_that_failed(networks, device, monkeypatch):
     finder = toy_finder(networks, device, cameras=2)
     at, elsewhere = (toy.draw_frame([place]) for place in ((200, 300), (500, 300)))
-    finder.find_all([frame_of(at, False, 0)])
+    finder.find([frame_of(at, False, 0)])
 
     def fails(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr("keytrack_ros.gpu.finder.Download", fails)
     with pytest.raises(DeviceMemoryError):
-        finder.find_all([frame_of(elsewhere, False, 0), frame_of(elsewhere, False, 1)])
+        finder.find([frame_of(elsewhere, False, 0), frame_of(elsewhere, False, 1)])
     monkeypatch.undo()
     blind = DetectorOptions(score_threshold=1.0)
-    found = finder.find_all([frame_of(at, True, 0, detector=blind), frame_of(elsewhere, True, 1, detector=blind)])
+    found = finder.find([frame_of(at, True, 0, detector=blind), frame_of(elsewhere, True, 1, detector=blind)])
     assert [len(poses) for poses in found] == [1, 0]
 
 
-def test_who_is_not_to_be_carried_over_is_not(finder):
-    blind = FinderOptions(detector=DetectorOptions(score_threshold=1.0))
-    frame = toy.draw_frame([(200, 300), (500, 300)])
-    assert len(finder.find(frame, None)) == 2
-    finder.set_options(blind)
-    carried = finder.find(frame, Poses.empty())
+def test_without_previous_poses_none_are_carried_over(finder):
+    blind = DetectorOptions(score_threshold=1.0)
+    image = toy.draw_frame([(200, 300), (500, 300)])
+    assert len(find(finder, image)) == 2
+    carried = find(finder, image, carry_over=True, detector=blind)
     assert carried.carried.tolist() == [True, True]
     assert np.isnan(carried.box_scores).all()
-    assert len(finder.find(frame, None)) == 0
-    assert len(finder.find(frame, Poses.empty())) == 0  # nobody was there in the frame before
+    assert len(find(finder, image, detector=blind)) == 0
+    assert len(find(finder, image, carry_over=True, detector=blind)) == 0  # the frame before had no poses
 
 
 def test_flip_test_may_be_switched_on_while_it_runs(networks, finder):
     frame = toy.draw_frame([(200, 300), (700, 300)])  # the second one half outside
-    finder.find(frame, None)
-    finder.set_options(FinderOptions(estimator=EstimatorOptions(flip_test=True)))
-    flipped = finder.find(frame, None)
+    find(finder, frame)
+    flipped = find(finder, frame, estimator=EstimatorOptions(flip_test=True))
     options = PipelineOptions(
         detector=DetectorOptions(model=toy.DETECTOR),
         estimator=EstimatorOptions(model=toy.ESTIMATOR, flip_test=True),
@@ -173,7 +176,7 @@ def test_flip_test_may_be_switched_on_while_it_runs(networks, finder):
 
 def test_tiny_images_have_nobody_in_them(finder):
     for width, height in ((1, 1), (3, 500), (500, 3)):
-        assert len(finder.find(np.zeros((height, width, 3), np.uint8), Poses.empty())) == 0
+        assert len(find(finder, np.zeros((height, width, 3), np.uint8), carry_over=True)) == 0
 
 
 def test_memory_that_ends_anywhere_is_one_kind_of_error(finder, monkeypatch):
@@ -181,10 +184,10 @@ def test_memory_that_ends_anywhere_is_one_kind_of_error(finder, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
 
     monkeypatch.setattr("keytrack_ros.gpu.detection.letterbox", greedy)
-    with pytest.raises(DeviceMemoryError, match=r"torch: CUDA out of memory\. Tried to allocate 2 GiB; end what else"):
-        finder.find(toy.draw_frame([]), None)
+    with pytest.raises(DeviceMemoryError, match=r"torch: CUDA out of memory\. Tried to allocate 2 GiB; stop other"):
+        find(finder, toy.draw_frame([]))
     monkeypatch.undo()
-    assert len(finder.find(toy.draw_frame([(200, 300)]), None)) == 1
+    assert len(find(finder, toy.draw_frame([(200, 300)]))) == 1
 
 
 def test_networks_that_torch_cannot_run_are_run_by_sessions_aloud(networks, caplog):

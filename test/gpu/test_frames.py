@@ -9,7 +9,7 @@ import torch
 
 from keytrack_ros.detection import yolox
 from keytrack_ros.estimation import crops
-from keytrack_ros.gpu.frames import NetworkInput, Upload, crop_transforms, cut, letterbox, to_frame
+from keytrack_ros.gpu.frames import NetworkInput, Upload, crop_image, crop_transforms, letterbox, to_frame
 from keytrack_ros.inference.cards import ImageInput
 from keytrack_ros.inference.images import network_input
 
@@ -52,8 +52,8 @@ def test_crops_are_those_of_opencv(device, size):
     np.testing.assert_allclose(
         found_transforms.cpu(), np.stack([transforms[:, 0, 0], *transforms[:, :, 2].T], 1), rtol=1e-12, atol=1e-9
     )
-    expected = np.stack(crops.cut(image, transforms, size)).astype(np.float32)
-    found = cut(Upload(device)(image), found_transforms, size).permute(0, 2, 3, 1).cpu().numpy()
+    expected = np.stack(crops.crop_image(image, transforms, size)).astype(np.float32)
+    found = crop_image(Upload(device)(image), found_transforms, size).permute(0, 2, 3, 1).cpu().numpy()
     difference = np.abs(found - expected)
     assert difference.max() <= LEVELS
     if LEVELS == 1:

@@ -41,7 +41,7 @@ def test_a_tracker_with_the_same_options_finds_what_was_built(gpu_machine, toy_n
 
     options = PipelineOptions(inference=InferenceOptions(models=str(toy_networks), precision="fp32", threads=1))
     pipeline = Pipeline.from_options(options)
-    finder = pipeline._finder._finder
+    finder = pipeline._finder
     assert finder._detector._session.runs_on.startswith("TensorRT")
     assert finder._estimator._session.runs_on.startswith("ONNX Runtime")  # made for 4 people at once, not 16
     assert pipeline._tracker.matcher._session.runs_on.startswith("TensorRT")
@@ -63,7 +63,7 @@ def test_a_tracker_that_may_build_changes_over_with_all_three_networks(toy_netwo
     inference = InferenceOptions(models=str(toy_networks), precision="fp32", allow_engine_build=True, threads=1)
     tracker = TrackerOptions(model=matcher, gating=False)  # the matching network is asked about every frame
     pipeline = Pipeline.from_options(PipelineOptions(tracker=tracker, inference=inference))
-    finder = pipeline._finder._finder
+    finder = pipeline._finder
     sessions = [stage._session for stage in (finder._detector, finder._estimator)]
     sessions.append(pipeline._tracker.matcher._session)
     ids = []

@@ -1,4 +1,4 @@
-"""Cameras that share their networks get what each would get alone, and do not get into each other's way."""
+"""Cameras that share networks get the results that each would get alone, and their errors stay apart."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from keytrack_ros.errors import ModelError
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.media.sources import read_image
 from keytrack_ros.options import with_values
-from keytrack_ros.pipeline import STAGES, Pipeline, PipelineOptions
-from keytrack_ros.pipeline import multi_camera as shared
-from keytrack_ros.pipeline.multi_camera import SharedNetworks
-from keytrack_ros.pipeline.pose_finder import BatchFinder, CameraFrame, FinderOptions, open_finder
+from keytrack_ros.pipeline import STAGES, Pipeline, PipelineOptions, multi_camera
+from keytrack_ros.pipeline.multi_camera import BatchingFinder, SharedNetworks
+from keytrack_ros.pipeline.open_finder import open_finder
+from keytrack_ros.pipeline.pose_finder import CameraFrame, FinderOptions, PoseFinder
 from keytrack_ros.poses import ImageArray, Poses
 from test import toy
 from test.conftest import REPOSITORY
@@ -42,9 +42,9 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> PipelineOptions:
 
 
 class Gate:
-    """A batch finder that waits before every batch until it may go on, and tells which cameras were in it."""
+    """A finder that waits before every batch for permission, and records which cameras were in it."""
 
-    def __init__(self, finder: BatchFinder) -> None:
+    def __init__(self, finder: PoseFinder) -> None:
         self._finder = finder
         self.may_work = threading.Semaphore(0)
         self.at_work = threading.Semaphore(0)
@@ -53,27 +53,28 @@ class Gate:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._finder, name)
 
-    def find_all(self, frames: Sequence[CameraFrame]) -> list[Poses]:
-        self.batches.append(sorted(frame.camera for frame in frames))
+    def find(self, frames: Sequence[CameraFrame]) -> list[Poses]:
+        self.batches.append(sorted(int(str(frame.camera)) for frame in frames))
         self.at_work.release()
         assert self.may_work.acquire(timeout=30)
-        return self._finder.find_all(frames)
+        return self._finder.find(frames)
 
 
 class Cameras:
-    """Shared finders behind a gate, each asked from a thread of its own."""
+    """A shared finder behind a gate, called from one thread per camera."""
 
-    def __init__(self, gate: Gate, finders: Sequence[shared.SharedFinder]) -> None:
+    def __init__(self, gate: Gate, options: Sequence[FinderOptions]) -> None:
         self.gate = gate
-        self.finders = finders
-        self._threads = ThreadPoolExecutor(len(finders))
+        self.finder = BatchingFinder(gate)
+        self._options = options
+        self._threads = ThreadPoolExecutor(len(options))
 
     def ask(self, camera: int, image: ImageArray, previous: Poses | None = None) -> Future[Poses]:
-        """A frame that is taken to work, or waits."""
-        waiting = self.finders[0]._batches._waiting
-        before = waiting.qsize(), len(self.gate.batches)
-        found = self._threads.submit(self.finders[camera].find, image, previous)
-        while (waiting.qsize(), len(self.gate.batches)) == before:
+        """Sends a frame, and returns once it is at work or waits for its turn."""
+        before = len(self.finder._waiting), len(self.gate.batches)
+        frame = CameraFrame(camera, image, previous, self._options[camera])
+        found = self._threads.submit(lambda: self.finder.find([frame])[0])
+        while (len(self.finder._waiting), len(self.gate.batches)) == before:
             threading.Event().wait(0.001)
         return found
 
@@ -82,28 +83,15 @@ Opening = Callable[..., Cameras]
 
 
 @pytest.fixture(params=["sessions", "torch"])
-def cameras(options: PipelineOptions, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Opening:
+def cameras(options: PipelineOptions, request: pytest.FixtureRequest) -> Opening:
     """Opens one camera for each of the given options."""
 
     def opened(*each: FinderOptions) -> Cameras:
-        def gated(finder_options: FinderOptions, inference: InferenceOptions, count: int) -> BatchFinder:
-            folder = Path(options.inference.models)
-            in_torch = request.param == "torch"
-            gates.append(
-                Gate(
-                    toy_finder(folder, torch.device("cpu"), count)
-                    if in_torch
-                    else open_finder(finder_options, inference, count)
-                )
-            )
-            return gates[-1]
-
-        gates: list[Gate] = []
-        monkeypatch.setattr(shared, "open_finder", gated)
-        networks = SharedNetworks(len(each))
-        finders = [networks.open_finder(mine, options.inference) for mine in each]
-        assert len(gates) == 1
-        return Cameras(gates[0], finders)
+        if request.param == "torch":
+            finder: PoseFinder = toy_finder(Path(options.inference.models), torch.device("cpu"), len(each))
+        else:
+            finder = open_finder(options.finder, options.inference, len(each))
+        return Cameras(Gate(finder), each)
 
     return opened
 
@@ -172,24 +160,20 @@ def test_a_frame_that_fails_fails_alone(cameras):
     assert len(rig.ask(1, image, Poses.empty()).result(30)) == 1
 
 
-def test_the_last_camera_frees_the_networks(cameras):
-    rig = cameras(FinderOptions(), FinderOptions())
-    front, rear = rig.finders
+def test_the_last_camera_frees_the_networks(options, monkeypatch):
+    closed = []
+    monkeypatch.setattr(multi_camera.BatchingFinder, "close", lambda finder: closed.append(finder))
+    networks = SharedNetworks(2)
+    front, rear = (Pipeline.from_options(options, networks) for _ in range(2))
     image = toy.draw_frame([(200, 200)])
-    for _ in range(2):
-        rig.gate.may_work.release()
     front.close()
     front.close()
-    with pytest.raises(ModelError, match="the people finder is closed"):
-        front.find(image, None)
-    assert len(rear.find(image, None)) == 1
-    thread = rear._batches._thread
+    with pytest.raises(ModelError, match="the pipeline is closed"):
+        front.process(image, 0.0)
+    assert closed == []
+    assert len(rear.process(image, 0.0)) == 1
     rear.close()
-    assert not thread.is_alive()
-    with pytest.raises(ModelError, match="closed"):
-        rig.gate.find_all([CameraFrame(0, image, None, FinderOptions())])
-    with pytest.raises(ModelError, match="closed"):
-        rear._batches.find(CameraFrame(0, image, None, FinderOptions()))
+    assert len(closed) == 1
 
 
 def test_what_cannot_be_opened_is_not_counted(options, caplog):
@@ -205,7 +189,7 @@ def test_what_cannot_be_opened_is_not_counted(options, caplog):
         first.close()
         caplog.clear()
         Pipeline.from_options(options, networks).close()
-    assert caplog.text.count("toy_detector.onnx runs on") == 1  # freed, and so loaded anew
+    assert caplog.text.count("toy_detector.onnx runs on") == 1  # freed, and therefore loaded again
 
 
 def test_the_matcher_of_pairs_is_shared_too(options):
@@ -228,8 +212,8 @@ def test_real_people_of_two_cameras_in_one_batch_have_the_poses_of_each_alone(sh
     inference = InferenceOptions(device="cpu", backend=backend, threads=1)
     finder = open_finder(FinderOptions(), inference, 2)
     frames = [CameraFrame(camera, read_image(file), None, FinderOptions()) for camera, file in enumerate(files)]
-    for found, frame in zip(finder.find_all(frames), frames, strict=True):
-        expected = finder.find_all([frame])[0]
+    for found, frame in zip(finder.find(frames), frames, strict=True):
+        expected = finder.find([frame])[0]
         assert len(found) == len(expected) > 2
         for name in ("keypoints", "scores", "boxes", "box_scores"):
             np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=0, atol=most, err_msg=name)

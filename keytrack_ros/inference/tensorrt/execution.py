@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,7 +39,8 @@ class _Tensor:
 class TensorRTSession:
     """Runs an engine on a CUDA stream of its own.
 
-    One thread at a time. A call may have at most as many rows as the engine's profile; `SplitSession` cuts longer ones.
+    Calls from several threads run one after another. A call has at most as many rows as the engine's profile;
+    `SplitSession` runs longer ones in pieces.
 
     Args:
         engine: as TensorRT serialised it, on the same GPU and version.
@@ -58,6 +60,7 @@ class TensorRTSession:
         self._log = make_logger(self._trt)
         self._tensors: dict[str, _Tensor] = {}
         self._stream: Any = None
+        self._turn = threading.Lock()
         self._runtime = self._trt.Runtime(self._log)
         self._engine = self._runtime.deserialize_cuda_engine(engine)
         if self._engine is None:
@@ -90,6 +93,10 @@ class TensorRTSession:
         return min((self._tensors[name].largest[0] for name in self._inputs if self._tensors[name].free), default=None)
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        with self._turn:
+            return self._run(inputs)
+
+    def _run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         if self._context is None:
             raise ModelError(f"{self._name}: the session is closed")
         if set(inputs) != set(self._inputs):
