@@ -85,7 +85,8 @@ class Overlaps:
         points, scores = self.alone[:, None].astype(np.float64), self.alone_scores[:, None].astype(np.float64)
         shown, always = np.ones(scores.shape, bool), np.ones(len(points), bool)
         seconds = np.zeros((len(points), 1))
-        points, scores, _ = captured(points, scores, shown, self.boxes[:, None], seconds, always, rng)
+        behind = np.tile(np.array([[False, True], [False, False]]), (len(points), 1, 1))
+        points, scores, _ = captured(points, scores, shown, self.boxes[:, None], behind, seconds, always, rng)
         return points[:, 0], scores[:, 0]
 
 

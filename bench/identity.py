@@ -42,7 +42,7 @@ from keytrack_ros.matching.open_matcher import open_matcher
 from keytrack_ros.poses import FloatArray, IntArray, Poses, keypoint_boxes
 from keytrack_ros.research.overlap import IouMatcher, OksMatcher
 from keytrack_ros.tracker import PoseTracker, TrackerOptions
-from keytrack_ros.training.matcher.occlusion import captured, detected_boxes, full_boxes, runs_of_misses
+from keytrack_ros.training.matcher.occlusion import captured, depth_order, detected_boxes, full_boxes, runs_of_misses
 from keytrack_ros.training.matcher.tracks import MULTI_PERSON, Tracks, held_back_videos, load_tracks, training_videos
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, rich_markup_mode=None)
@@ -275,15 +275,16 @@ def _captured(
     points = tracks.keypoints[row][None].astype(np.float64)  # [1, F, P, 15, 2]
     present = (tracks.present[row] & (row >= 0)[..., None])[None]
     whole = full_boxes(points, present, rng)
+    behind = depth_order(whole, rng)
     height = (whole[..., 2:] - whole[..., :2]).max(-1)[..., None, None]
     points = points + rng.normal(size=points.shape) * 0.01 * height
     scores = np.clip(rng.normal(0.75, 0.1, present.shape), 0.05, 1)
     seconds = ((frames - frames[0]) / FPS)[None]
     always = np.ones(1, bool)
-    points, scores, present = captured(points, scores, present, whole, seconds, always, rng)
+    points, scores, present = captured(points, scores, present, whole, behind, seconds, always, rng)
     kept = present & (rng.random(present.shape) >= 0.05)
-    kept &= ~runs_of_misses(whole, seconds, always, rng)[..., None]
-    boxes, merged = detected_boxes(whole, points, kept, np.ones(1), rng)
+    kept &= ~runs_of_misses(whole, behind, seconds, always, rng)[..., None]
+    boxes, merged = detected_boxes(whole, behind, points, kept, np.ones(1), rng)
     kept &= ~merged[..., None]
     found = {}
     for k, number in enumerate(frames):

@@ -71,6 +71,7 @@ def captured(
     scores: FloatArray,
     present: BoolArray,
     boxes: FloatArray,
+    behind: BoolArray,
     seconds: FloatArray,
     chosen: BoolArray,
     rng: np.random.Generator,
@@ -80,6 +81,7 @@ def captured(
     Args:
         points, scores, present: [S, F, P, 15, 2] as estimated without overlap, [S, F, P, 15] and [S, F, P, 15].
         boxes: [S, F, P, 4] of whole people, zeros where someone is not there.
+        behind: [S, P, P], see `depth_order`.
         seconds: [S, F] before the first frame, ascending.
         chosen: [S] scenes in which this happens.
 
@@ -89,13 +91,13 @@ def captured(
     cover = covered_parts(boxes)  # [S, F, P, P]
     other = cover.argmax(-1)  # [S, F, P]: whoever covers most
     part = cover.max(-1)
-    behind = np.take_along_axis(depth_order(boxes, rng)[:, None].repeat(other.shape[1], 1), other[..., None], 3)[..., 0]
+    is_behind = _is_behind(behind, other)
     there = (part > 0) & chosen[:, None, None]
     taken = _of_others(points, other), _of_others(scores, other), _of_others(present, other)
     box = np.take_along_axis(boxes, other[..., None], 2)[..., None, :]
     inside = ((points > box[..., :2]) & (points < box[..., 2:])).all(-1)
 
-    weights = np.where(behind[..., None], CAPTURE_BEHIND, CAPTURE_IN_FRONT)[..., None, :]  # [S, F, P, 1, 3]
+    weights = np.where(is_behind[..., None], CAPTURE_BEHIND, CAPTURE_IN_FRONT)[..., None, :]  # [S, F, P, 1, 3]
     # The measured network is one of several: the level differs from scene to scene.
     level = rng.normal(0.7, 0.7, (len(points), 1, 1, 1))
     odds = weights[..., 0] + weights[..., 1] * part[..., None] + weights[..., 2] * inside + level
@@ -120,6 +122,12 @@ def _of_others(values: FloatArray | BoolArray, other: IntArray) -> FloatArray:
     return np.take_along_axis(values, other.reshape(*other.shape, *(1,) * extra), 2)
 
 
+def _is_behind(behind: BoolArray, other: IntArray) -> BoolArray:
+    """[S, F, P] whether each person is behind the one that `other` [S, F, P] names."""
+    every_frame = behind[:, None].repeat(other.shape[1], 1)
+    return np.asarray(np.take_along_axis(every_frame, other[..., None], 3)[..., 0])
+
+
 def _persistent(shape: tuple[int, ...], seconds: FloatArray, rng: np.random.Generator) -> FloatArray:
     """[S, F, P] normal, correlated over time by exp(−t / `CAPTURE_MEMORY_S`)."""
     values = rng.normal(size=shape)
@@ -129,7 +137,9 @@ def _persistent(shape: tuple[int, ...], seconds: FloatArray, rng: np.random.Gene
     return np.asarray(values)
 
 
-def runs_of_misses(boxes: FloatArray, seconds: FloatArray, noisy: BoolArray, rng: np.random.Generator) -> BoolArray:
+def runs_of_misses(
+    boxes: FloatArray, behind: BoolArray, seconds: FloatArray, noisy: BoolArray, rng: np.random.Generator
+) -> BoolArray:
     """[S, F, P] bool: people whom the detector loses for a while, most of them behind others.
 
     In noisy scenes, each person is lost once with probability 0.12, for 0.1 to 2 s; and one who is covered by more than
@@ -140,19 +150,24 @@ def runs_of_misses(boxes: FloatArray, seconds: FloatArray, noisy: BoolArray, rng
     length = np.exp(rng.uniform(np.log(0.1), np.log(2.0), begin.shape))
     lost = (seconds[:, :, None] >= begin) & (seconds[:, :, None] < begin + length)
     lost &= rng.random(begin.shape) < 0.12
-    behind = depth_order(boxes, rng)[:, None]
-    part = (covered_parts(boxes) * behind).max(-1)
+    part = (covered_parts(boxes) * behind[:, None]).max(-1)
     lost |= (part > 0.5) & (rng.random(begin.shape) < 0.4)
     return np.asarray(lost & noisy[:, None, None])
 
 
 def detected_boxes(
-    boxes: FloatArray, keypoints: FloatArray, kept: BoolArray, level: FloatArray, rng: np.random.Generator
+    boxes: FloatArray,
+    behind: BoolArray,
+    keypoints: FloatArray,
+    kept: BoolArray,
+    level: FloatArray,
+    rng: np.random.Generator,
 ) -> tuple[FloatArray, BoolArray]:
     """Boxes as a detector gives them: jitter, halves, and two people in one box.
 
     Args:
         boxes: [S, F, P, 4] of whole people; zeros where someone is not there.
+        behind: [S, P, P], see `depth_order`.
         keypoints, kept: [S, F, P, 15, 2] and [S, F, P, 15], those that are detected.
         level: [S] 0 for exact boxes.
 
@@ -169,7 +184,7 @@ def detected_boxes(
     cover = covered_parts(boxes)
     union_of = np.minimum(cover, np.swapaxes(cover, -1, -2)).argmax(-1)
     alike = np.minimum(cover, np.swapaxes(cover, -1, -2)).max(-1)
-    behind = np.take_along_axis(depth_order(boxes, rng)[:, None].repeat(shape[1], 1), union_of[..., None], 3)[..., 0]
+    is_behind = _is_behind(behind, union_of)
     pair = np.minimum(union_of, np.arange(shape[2]))  # both of a pair draw the same
     drawn = np.take_along_axis(rng.random((shape[0], 1, shape[2])).repeat(shape[1], 1), pair, 2)
     mutual = np.take_along_axis(union_of, union_of, 2) == np.arange(shape[2])
@@ -178,7 +193,7 @@ def detected_boxes(
     together = np.concatenate(
         [np.minimum(boxes[..., :2], partner[..., :2]), np.maximum(boxes[..., 2:], partner[..., 2:])], -1
     )
-    out = np.where((merged & ~behind)[..., None], together, out)
+    out = np.where((merged & ~is_behind)[..., None], together, out)
 
     # Halves: the box ends where the keypoints that are seen end, or the lower part is cut off.
     extent = keypoint_boxes(keypoints.reshape(-1, skeleton.COUNT, 2), kept.reshape(-1, skeleton.COUNT))
@@ -194,4 +209,4 @@ def detected_boxes(
     poor = np.where(rng.random(shape) < 0.1, 3, 1)[..., None]
     out = (out + jitter * poor) * exists(boxes)[..., None]
     out = np.where(exists(out)[..., None], out, 0)
-    return np.asarray(out, np.float32), np.asarray(merged & behind)
+    return np.asarray(out, np.float32), np.asarray(merged & is_behind)

@@ -34,7 +34,7 @@ from keytrack_ros.training.matcher.augment import (
     heights,
     with_head_points,
 )
-from keytrack_ros.training.matcher.occlusion import captured, detected_boxes, full_boxes, runs_of_misses
+from keytrack_ros.training.matcher.occlusion import captured, depth_order, detected_boxes, full_boxes, runs_of_misses
 from keytrack_ros.training.matcher.scene_composition import HISTORY, PEOPLE, SceneComposer, Scenes
 
 STRANGERS = 3
@@ -132,6 +132,7 @@ def detected(composer: SceneComposer, scenes: Scenes, rng: np.random.Generator) 
     swallowed[:, 0] = False
     identity = np.where(swallowed, np.arange(PEOPLE), identity)
     boxes = full_boxes(points, present, rng)
+    behind = depth_order(boxes, rng)
 
     shape = present.shape
     sigma = np.maximum(0.022 * heights(points, present), 0.5)[..., None] * noise
@@ -144,15 +145,15 @@ def detected(composer: SceneComposer, scenes: Scenes, rng: np.random.Generator) 
     noisy = noise > 0
     scores = np.where(noisy, scores, 1)
     capture = rng.random(count) < CAPTURE_SHARE
-    points, scores, present = captured(points + error, scores, present, boxes, seconds, capture, rng)
+    points, scores, present = captured(points + error, scores, present, boxes, behind, seconds, capture, rng)
     lost = noisy * (rng.uniform(0.03, 0.2, count)[:, None, None, None] + 0.2 * hidden)
     missed = noisy[..., 0] * 0.15 * rng.uniform(0.5, 1.3, count)[:, None, None]
     missed = np.where(standing[:, None], np.maximum(missed, 0.4), missed)
     kept = present & (rng.random(shape) >= lost) & (rng.random(shape[:3]) >= missed)[..., None]
     kept &= ~_out_of_sight(noisy[..., 0], shape[:3], rng)
-    kept &= ~runs_of_misses(boxes, seconds, noisy[:, 0, 0, 0], rng)[..., None]
+    kept &= ~runs_of_misses(boxes, behind, seconds, noisy[:, 0, 0, 0], rng)[..., None]
     kind = rng.choice(len(BOX_SHARES), count, p=BOX_SHARES)
-    boxes, merged = detected_boxes(boxes, points, kept, np.maximum(level, 0.3) * (kind == 3), rng)
+    boxes, merged = detected_boxes(boxes, behind, points, kept, np.maximum(level, 0.3) * (kind == 3), rng)
     kept &= ~merged[..., None]
     keypoints = (points * kept[..., None]).astype(np.float32)
     return Detections(

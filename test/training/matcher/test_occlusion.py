@@ -13,6 +13,8 @@ from keytrack_ros.training.matcher.occlusion import (
 from test.people import people
 
 ALWAYS = np.ones(1, bool)
+BEHIND = np.array([[[False, True], [False, False]]])
+"""The first of two people is behind the second."""
 
 
 def scene(*places: tuple[float, float], frames: int = 40):
@@ -47,7 +49,7 @@ def test_lower_feet_are_in_front():
 class TestCapture:
     def test_people_apart_keep_their_keypoints(self):
         points, scores, present, boxes, seconds = scene((100, 300), (900, 300))
-        found, new, shown = captured(points, scores, present, boxes, seconds, ALWAYS, np.random.default_rng(0))
+        found, new, shown = captured(points, scores, present, boxes, BEHIND, seconds, ALWAYS, np.random.default_rng(0))
         np.testing.assert_array_equal(found, points)
         np.testing.assert_array_equal(new, scores)
         assert shown.all()
@@ -58,7 +60,9 @@ class TestCapture:
             parts = []
             for seed in range(20):
                 points, scores, present, boxes, seconds = scene((300, 300), (300 + apart, 360))
-                found, *_ = captured(points, scores, present, boxes, seconds, ALWAYS, np.random.default_rng(seed))
+                found, *_ = captured(
+                    points, scores, present, boxes, BEHIND, seconds, ALWAYS, np.random.default_rng(seed)
+                )
                 parts.append([share_captured(points, found, 0, 1), share_captured(points, found, 1, 0)])
             shares.append(np.mean(parts, 0))
         behind, in_front = np.transpose(shares)
@@ -68,7 +72,7 @@ class TestCapture:
     def test_captured_keypoints_have_scores_of_the_other_and_lower(self):
         points, scores, present, boxes, seconds = scene((300, 300), (315, 330), frames=200)
         scores[:, :, 1] = 0.9
-        found, new, _ = captured(points, scores, present, boxes, seconds, ALWAYS, np.random.default_rng(1))
+        found, new, _ = captured(points, scores, present, boxes, BEHIND, seconds, ALWAYS, np.random.default_rng(1))
         taken = np.linalg.norm(found[:, :, 0] - points[:, :, 1], axis=-1) < 3
         assert taken.mean() > 0.2
         assert 0.5 < new[:, :, 0][taken].mean() < 0.8
@@ -76,18 +80,18 @@ class TestCapture:
     def test_a_keypoint_that_the_own_pose_lacks_may_be_the_others(self):
         points, scores, present, boxes, seconds = scene((300, 300), (310, 320), frames=200)
         present[:, :, 0, 7] = False
-        _, _, shown = captured(points, scores, present, boxes, seconds, ALWAYS, np.random.default_rng(2))
+        _, _, shown = captured(points, scores, present, boxes, BEHIND, seconds, ALWAYS, np.random.default_rng(2))
         assert 0 < shown[:, :, 0, 7].mean() < 1
 
     def test_only_in_chosen_scenes(self):
         points, scores, present, boxes, seconds = scene((300, 300), (305, 310))
-        found, *_ = captured(points, scores, present, boxes, seconds, ~ALWAYS, np.random.default_rng(3))
+        found, *_ = captured(points, scores, present, boxes, BEHIND, seconds, ~ALWAYS, np.random.default_rng(3))
         np.testing.assert_array_equal(found, points)
 
     def test_capture_lasts(self):
         # Poses 0.04 s apart are captured alike, poses 1.2 s apart are not.
         points, scores, present, boxes, seconds = scene((300, 300), (330, 330), frames=2000)
-        found, *_ = captured(points, scores, present, boxes, seconds, ALWAYS, np.random.default_rng(4))
+        found, *_ = captured(points, scores, present, boxes, BEHIND, seconds, ALWAYS, np.random.default_rng(4))
         own, others = (np.linalg.norm(found[0, :, 0] - points[0, :, who], axis=-1) for who in (0, 1))
         share = (others < own).mean(-1)
         near, far = (np.corrcoef(share[:-lag], share[lag:])[0, 1] for lag in (1, 30))
@@ -108,7 +112,7 @@ class TestBoxes:
 
     def test_exact_boxes_stay_as_they_are(self):
         points, _, present, boxes, _ = scene((300, 300), (305, 300))
-        found, merged = detected_boxes(boxes, points, present, np.zeros(1), np.random.default_rng(0))
+        found, merged = detected_boxes(boxes, BEHIND, points, present, np.zeros(1), np.random.default_rng(0))
         np.testing.assert_allclose(found, boxes)
         assert not merged.any()
 
@@ -116,7 +120,7 @@ class TestBoxes:
         held = []
         for seed in range(60):
             points, _, present, boxes, _ = scene((300, 300), (315, 320), frames=1)
-            found, merged = detected_boxes(boxes, points, present, np.ones(1), np.random.default_rng(seed))
+            found, merged = detected_boxes(boxes, BEHIND, points, present, np.ones(1), np.random.default_rng(seed))
             assert not merged[0, 0, 1]
             if merged[0, 0, 0]:
                 held.append(covered_parts(np.stack([boxes[0, 0, 0], found[0, 0, 1]]))[0, 1])
@@ -126,10 +130,10 @@ class TestBoxes:
 
 def test_misses_come_in_runs():
     _, _, _, boxes, seconds = scene((300, 300), (900, 300), frames=100)
-    boxes, seconds = np.repeat(boxes, 400, 0), np.repeat(seconds, 400, 0)
-    lost = runs_of_misses(boxes, seconds, np.ones(400, bool), np.random.default_rng(0))
+    boxes, seconds, behind = (np.repeat(array, 400, 0) for array in (boxes, seconds, BEHIND))
+    lost = runs_of_misses(boxes, behind, seconds, np.ones(400, bool), np.random.default_rng(0))
     begins = lost[:, 1:] & ~lost[:, :-1]
     assert 0.08 < lost.any(1).mean() < 0.16  # one of eight people, some runs end before the scene does
     assert begins.sum(1).max() == 1
     assert lost.sum() / max(begins.sum(), 1) == pytest.approx(14, abs=6)  # frames: 0.1 to 2 s at 25 a second
-    assert not runs_of_misses(boxes, seconds, np.zeros(400, bool), np.random.default_rng(0)).any()
+    assert not runs_of_misses(boxes, behind, seconds, np.zeros(400, bool), np.random.default_rng(0)).any()
