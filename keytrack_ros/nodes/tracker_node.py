@@ -13,19 +13,18 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
-from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
 
 from keytrack_ros.errors import KeytrackError
+from keytrack_ros.nodes.camera_subscription import CameraSubscription
 from keytrack_ros.nodes.diagnostics import status
 from keytrack_ros.nodes.parameters import OptionParameters, unknown_parameters
 from keytrack_ros.nodes.processing import FrameProcessor
-from keytrack_ros.nodes.qos import RELIABILITIES, keep_last
+from keytrack_ros.nodes.qos import AUTO, RELIABILITIES
 from keytrack_ros.nodes.runner import Ending, run
 from keytrack_ros.nodes.stamps import JUMP_NS
 from keytrack_ros.nodes.statistics import Statistics
-from keytrack_ros.nodes.subscribing import explain_silence, subscribe
 from keytrack_ros.nodes.worker import NewestWorker
 from keytrack_ros.options import option
 from keytrack_ros.pipeline import PipelineOptions
@@ -52,10 +51,9 @@ class TrackerNodeOptions(PipelineOptions):
         live=False,
     )
     reliability: str = option(
-        "reliable",
-        "QoS of the image subscription; best_effort also hears cameras that publish best_effort, but large images "
-        "may then be lost on the way",
-        choices=RELIABILITIES,
+        AUTO,
+        "QoS of the image subscription; auto: as the publishers offer it, made again when that changes",
+        choices=(AUTO, *RELIABILITIES),
         live=False,
     )
     no_image_warning_s: float = option(
@@ -110,7 +108,7 @@ class TrackerNode(LifecycleNode):  # type: ignore[misc]
         self._statistics = Statistics()
         self._processor: FrameProcessor | None = None  # there while inactive or active
         self._worker: NewestWorker[Image | CompressedImage] | None = None  # there while active
-        self._image_subscription: Subscription | None = None  # there while active and enabled
+        self._camera: CameraSubscription | None = None  # there while active and enabled
         self._enabled = True
         self._finalized = False
         self._heard_s = 0.0
@@ -209,21 +207,21 @@ class TrackerNode(LifecycleNode):  # type: ignore[misc]
         topic = self.resolve_topic_name("image")
         if options.image_transport == "compressed":
             topic += "/compressed"  # as image_transport names it: after remapping the image's own topic
-        self._image_subscription = subscribe(
+        self.get_logger().info(f"tracking people in {self.resolve_topic_name(topic)}")
+        self._camera = CameraSubscription(
             self,
             _TRANSPORTS[options.image_transport],
             topic,
+            options.reliability,
             self._on_image,
-            keep_last(1, options.reliability),
-            lost=self._statistics.lose,
+            self._statistics.lose,
         )
         self._heard_s = time.monotonic()
-        self.get_logger().info(f"tracking people in {self._image_subscription.topic_name}")
 
     def _unsubscribe(self) -> None:
-        subscription, self._image_subscription = self._image_subscription, None
-        if subscription is not None:
-            self.destroy_subscription(subscription)
+        camera, self._camera = self._camera, None
+        if camera is not None:
+            camera.close()
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         if self._worker is None:  # deactivated after the message was taken
@@ -244,7 +242,7 @@ class TrackerNode(LifecycleNode):  # type: ignore[misc]
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         response.success = True
-        if self._worker is not None and request.data and self._image_subscription is None:
+        if self._worker is not None and request.data and self._camera is None:
             try:
                 self._subscribe()
             except KeytrackError as error:
@@ -281,9 +279,10 @@ class TrackerNode(LifecycleNode):  # type: ignore[misc]
             warning = f"images are rejected; so far: {causes}"
         self._rejected_before = rejected
         silent_s = time.monotonic() - self._heard_s
-        if self._image_subscription is not None and silent_s >= self._options.options.no_image_warning_s:
-            message_type = _TRANSPORTS[self._options.options.image_transport]
-            warning = explain_silence(self, self._image_subscription, message_type)
+        if self._camera is not None:
+            self._camera.update()
+        if self._camera is not None and silent_s >= self._options.options.no_image_warning_s:
+            warning = self._camera.explain_silence()
             self.get_logger().warning(f"{warning} (for {silent_s:.0f} s)", throttle_duration_sec=_REMIND_S)
         fingerprints = self._processor.fingerprints if self._processor is not None else {}
         subscribers = self._processor.poses_subscribers if self._processor is not None else 0

@@ -9,9 +9,8 @@ import cv2
 import numpy as np
 import pytest
 from keytrack_ros.msg import TrackedPoseArray
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CompressedImage
 from std_srvs.srv import SetBool, Trigger
 
 from keytrack_ros.nodes.messages import NANOSECONDS, ns_to_stamp
@@ -125,47 +124,6 @@ def test_compressed_images_of_a_remapped_topic(graph: Graph, toy_models: Path) -
     graph.spin_until(lambda: graph.count("frames_rejected.image") == 1)
     assert process.end(signal.SIGTERM) == 0
     assert "Traceback" not in process.log
-
-
-def test_silence_is_explained(graph: Graph, toy_models: Path) -> None:
-    process = graph.start("tracker", {"inference.models": toy_models, "no_image_warning_s": 0.1})
-    start = "nothing has arrived on /image (sensor_msgs/msg/Image, reliable): "
-    graph.spin_until(
-        lambda: graph.diagnostics.get("message") == f"{start}nobody publishes it; no topic of that type is published"
-    )
-    assert graph.diagnostics_level == b"\x01"  # WARN
-    assert f"{start}nobody publishes it" in process.log  # the log repeats it every 10 s only
-
-    elsewhere = graph.node.create_publisher(Image, "/front/image_raw", 1)
-    graph.spin_until(lambda: "that type is published on /front/image_raw" in graph.diagnostics.get("message", ""))
-    graph.node.destroy_publisher(elsewhere)
-
-    other_type = graph.node.create_publisher(CompressedImage, "/image", 1)
-    graph.spin_until(
-        lambda: "/test as sensor_msgs/msg/CompressedImage, which is another" in graph.diagnostics.get("message", "")
-    )
-    graph.node.destroy_publisher(other_type)
-
-    best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-    graph.node.create_publisher(Image, "/image", best_effort)
-    graph.spin_until(lambda: "/test publishes best_effort" in graph.diagnostics.get("message", ""))
-    graph.spin_until(lambda: "a publisher of /image offers another reliability" in process.log)
-    assert "qos_overrides./image.subscription.reliability" in process.log
-
-    camera = Camera(graph)
-    graph.spin_until(lambda: camera.show(PLACES) and graph.diagnostics.get("message", "") == "active")
-    assert graph.diagnostics_level == b"\x00"
-
-
-def test_qos_of_the_images_can_be_overridden(graph: Graph, toy_models: Path) -> None:
-    parameters = {"inference.models": toy_models, "qos_overrides./image.subscription.reliability": "best_effort"}
-    graph.start("tracker", parameters)
-    poses = graph.listen(TrackedPoseArray, "/tracker/poses")
-    best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-    publisher = graph.publisher(Image, "/image", best_effort)
-    small = draw_frame(PLACES, (320, 240))  # large images get lost on best effort
-    graph.spin_until(lambda: publisher.publish(image_message(small, 5.0)) or poses)
-    assert poses[0].image_width == 320
 
 
 def test_a_clock_that_jumps_back_resets_the_tracks(graph: Graph, toy_models: Path) -> None:
