@@ -77,7 +77,7 @@ class _Results:
             self._trails.update(poses)
             self._video.write(draw_poses(frame.image_bgr, poses, trails=self._trails))
         if self._explanations is not None and comparison is not None:
-            self._explanations.write(frame, poses, comparison)
+            self._explanations.write(frame, comparison)
 
     def __enter__(self) -> _Results:
         return self

@@ -14,7 +14,7 @@ from rosbags.typesys.store import Typestore
 from keytrack_ros import skeleton
 from keytrack_ros.errors import InputError
 from keytrack_ros.media.sources import NANOSECONDS
-from keytrack_ros.poses import Poses
+from keytrack_ros.poses import Poses, TrackState
 
 PACKAGE = "keytrack_ros"
 TRACKED_POSES = "keytrack_ros/msg/TrackedPoseArray"
@@ -62,6 +62,7 @@ def _person(types: dict[str, Any], poses: Poses, row: int) -> Any:
         score=float(poses.mean_scores[row]),
         match_score=float(poses.match_scores[row]),
         age=int(poses.ages[row]),
+        state=int(poses.states[row]),
         carried=bool(poses.carried[row]),
         x_min=x_min,
         y_min=y_min,
@@ -89,4 +90,6 @@ def message_to_poses(message: Any) -> Poses:
         track_ids=np.array([p.track_id for p in people]),
         match_scores=np.array([p.match_score for p in people]),
         ages=np.array([p.age for p in people]),
+        # Bags of before the field existed hold published poses, which were all that tracks had.
+        states=np.array([getattr(p, "state", TrackState.CONFIRMED) for p in people]),
     )
