@@ -168,7 +168,7 @@ def test_equals_torch(shipped):
 
     from keytrack_ros.inference.session import OnnxSession
     from keytrack_ros.matching.tokens import INPUTS, pair_tokens, pose_tokens
-    from keytrack_ros.training.matcher.export import load_weights
+    from keytrack_ros.matching.weights import load_weights
 
     network = load_weights(PACKAGE_MODELS / f"{PAPER}.pt")
     session = OnnxSession(shipped.card.path)
