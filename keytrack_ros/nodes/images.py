@@ -1,4 +1,4 @@
-"""Image messages → BGR arrays and back, through cv_bridge where a ROS installation has one that works."""
+"""Image messages to BGR arrays and back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from keytrack_ros.media.ros_images import Converter, by_rosbags, image_to_bgr
+from keytrack_ros.media.ros_images import Converter, image_to_bgr
+from keytrack_ros.nodes.bridge import find_converter
 from keytrack_ros.poses import ImageArray
 
 
@@ -18,7 +19,7 @@ def to_bgr(message: Image | CompressedImage) -> ImageArray:
 
     Raises InputError for a malformed message, or one that is no colour or grey image.
     """
-    return image_to_bgr(message, _converter())
+    return image_to_bgr(message, converter())
 
 
 def to_image_message(image_bgr: ImageArray, header: Header) -> Image:
@@ -30,17 +31,6 @@ def to_image_message(image_bgr: ImageArray, header: Header) -> Image:
 
 
 @cache
-def _converter() -> Converter:
-    """The library that converts a checked image message to BGR."""
-    try:
-        from cv_bridge import CvBridge
-
-        bridge = CvBridge()
-        probe = bridge.imgmsg_to_cv2(
-            Image(height=1, width=1, encoding="rgb8", step=3, data=array("B", (1, 2, 3))), "bgr8"
-        )
-        if probe.tolist() == [[[3, 2, 1]]]:
-            return lambda message: np.asarray(bridge.imgmsg_to_cv2(message, "bgr8"), np.uint8)
-    except Exception:  # built for another NumPy, it fails in ways that differ with the versions
-        pass
-    return by_rosbags
+def converter() -> Converter:
+    """The converter of this process; finding it may take a second where cv_bridge is installed."""
+    return find_converter()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import math
+from collections.abc import Collection, Mapping
 from dataclasses import Field
 from typing import Any, Generic, TypeVar
 
@@ -22,8 +24,8 @@ OptionsT = TypeVar("OptionsT", bound=Options)
 class OptionParameters(Generic[OptionsT]):
     """Declares every leaf of nested options as a parameter, and keeps the options as the parameters have them.
 
-    A parameter may be set at any time to any value that its option allows, with one exception: while `locked`, options
-    that are not `live` keep their value. What is refused is refused with the reason.
+    A parameter may be set at any time to any value that its option allows, except that options that are not `live`
+    keep their value while `locked`. A refusal says why.
 
     Args:
         node: on which the parameters are declared.
@@ -42,15 +44,16 @@ class OptionParameters(Generic[OptionsT]):
         self.locked = False
         self._released_by = released_by
         self._live = {name: item.metadata["live"] for name, item, _ in flatten(defaults)}
+        self._texts = {name for name, _, default in flatten(defaults) if isinstance(default, str)}
         values = {name: _declare(node, name, item, default) for name, item, default in flatten(defaults)}
         try:
-            self.options = with_values(defaults, values)
+            self.options = with_values(defaults, self._as_typed(values))
         except OptionError as error:
             raise OptionError(f"parameter {error}") from None
         node.add_on_set_parameters_callback(self._set)
 
     def _set(self, parameters: list[Parameter]) -> SetParametersResult:
-        wanted = {parameter.name: parameter.value for parameter in parameters if parameter.name in self._live}
+        wanted = self._as_typed({item.name: item.value for item in parameters if item.name in self._live})
         present = {name: value for name, _, value in flatten(self.options)}
         if self.locked:
             for name, value in wanted.items():
@@ -63,12 +66,29 @@ class OptionParameters(Generic[OptionsT]):
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
+    def _as_typed(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """`values` with whole numbers as text where the option is a text: `source:=0` arrives as a number."""
+        return {
+            name: str(value) if name in self._texts and type(value) is int else value for name, value in values.items()
+        }
 
-def unknown_parameters(node: Node) -> list[str]:
-    """Parameters that a file or the command line sets for this node, but that it does not have: misspelt ones."""
+
+def warn_of_unknown_parameters(node: Node, foreign: Collection[str] = ()) -> None:
+    """Logs parameters that a file or the command line sets for this node but that it does not have: misspelt ones.
+
+    Args:
+        foreign: parameters of other nodes in the process, which the command line sets for all.
+    """
     # rclpy offers no other way to them; without the attribute nothing is reported.
     overrides: dict[str, Any] = getattr(node, "_parameter_overrides", {})
-    return sorted(name for name in overrides if not node.has_parameter(name) and not name.startswith("qos_overrides."))
+    unknown = [name for name in sorted(overrides) if not node.has_parameter(name) and name not in foreign]
+    known = list(node.get_parameters_by_prefix(""))
+    for name in unknown:
+        if name.startswith("qos_overrides."):
+            continue
+        nearest = difflib.get_close_matches(name, known, 1)
+        hint = f"; the nearest is {nearest[0]}" if nearest else ""
+        node.get_logger().warning(f"parameter {name} is set, but this node has none of that name{hint}")
 
 
 def _declare(node: Node, name: str, item: Field[Any], default: Value) -> Value:

@@ -17,7 +17,7 @@ from keytrack_ros.errors import InputError, KeytrackError
 from keytrack_ros.media.drawing import Trails, draw_poses
 from keytrack_ros.media.sources import NANOSECONDS
 from keytrack_ros.msg import SkeletonInfo, TrackedPoseArray
-from keytrack_ros.nodes.images import to_bgr, to_image_message
+from keytrack_ros.nodes.images import converter, to_bgr, to_image_message
 from keytrack_ros.nodes.markers import to_markers
 from keytrack_ros.nodes.messages import skeleton_info, stamp_to_ns, to_message
 from keytrack_ros.nodes.publishing import advertise, try_publish
@@ -50,6 +50,7 @@ class FrameProcessor:
         `options` gives the present options, in which only live ones ever change; asked before every frame. `networks`
         are those of the process's cameras; without them the node has its own.
         """
+        converter()  # found now rather than at the first image
         self._options = options
         self._pipeline = Pipeline.from_options(options(), networks)
         self._logger = node.get_logger()

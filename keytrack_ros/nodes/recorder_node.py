@@ -20,7 +20,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from keytrack_ros.errors import OptionError
 from keytrack_ros.media.bag_writer import BagWriter
 from keytrack_ros.msg import TrackedPoseArray
-from keytrack_ros.nodes.parameters import OptionParameters, unknown_parameters
+from keytrack_ros.nodes.parameters import OptionParameters, warn_of_unknown_parameters
 from keytrack_ros.nodes.qos import RELIABILITIES, keep_last
 from keytrack_ros.nodes.runner import Ending, run
 from keytrack_ros.nodes.subscribing import subscribe, type_name
@@ -76,8 +76,7 @@ class RecorderNode(Node):  # type: ignore[misc]
 
     def start(self) -> None:
         """Raises OptionError without an output, OutputError if the bag cannot be made."""
-        for name in unknown_parameters(self):
-            self.get_logger().warning(f"parameter {name} is set, but this node has none of that name")
+        warn_of_unknown_parameters(self)
         if not self._options.output:
             raise OptionError("parameter output is empty; name the folder of the bag")
         self._bag = BagWriter(Path(self._options.output).expanduser(), overwrite=self._options.overwrite)

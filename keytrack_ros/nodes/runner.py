@@ -1,12 +1,15 @@
-"""How every node's process begins and ends: errors as one line, signals as an orderly end."""
+"""How every node's process starts and ends: errors as one line, signals as an orderly shutdown."""
 
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -22,16 +25,19 @@ from rclpy.utilities import remove_ros_args
 
 from keytrack_ros.errors import KeytrackError
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_PATIENCE_S = 1.0
+
 
 class Ending:
-    """The end of a node's process, which a signal, the node itself or any of its threads may bring about."""
+    """Ends a node's process; called by signals, by the node itself, or by any of its threads."""
 
     def __init__(self) -> None:
         self.future = Future()
         self._lock = threading.Lock()
 
     def __call__(self, exit_code: int = 0) -> None:
-        """Ends the process with this code, unless its end has begun already."""
+        """Ends the process with this code, unless it is ending already."""
         with self._lock:
             if not self.future.done():
                 self.future.set_result(exit_code)
@@ -52,7 +58,8 @@ class RunnableNode(Protocol):
 def run(name: str, make_node: Callable[[Ending], RunnableNode], args: Sequence[str] | None = None) -> int:
     """Makes a node, spins it until its end, and returns the exit code of the process.
 
-    SIGINT and SIGTERM end the node in order: code 0. A KeytrackError is said in one line: code 1.
+    SIGINT and SIGTERM end the node in order: code 0. Where that takes longer, one after more than a second ends it at
+    once: code 130. A KeytrackError is logged in one line: code 1.
 
     Called in the main thread, once in a process.
 
@@ -63,20 +70,26 @@ def run(name: str, make_node: Callable[[Ending], RunnableNode], args: Sequence[s
     """
     ending = Ending()
     _end_on_signals(ending)
+    _ensure_home()
     arguments = list(sys.argv if args is None else args)
     try:
         unknown = remove_ros_args(arguments)[1:]
         # Our own handlers: rclpy's would take away the context before the node has ended.
         rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     except Exception as error:  # rcl's own types are private; their text names the argument or the file
-        print(f"{name} cannot begin: {_one_line(error)}", file=sys.stderr)
+        text = _one_line(error)
+        if "logging" in text:
+            text += "; set ROS_LOG_DIR to a folder that can be written"
+        print(f"{name} cannot start: {text}", file=sys.stderr)
         return 2
     try:
         if unknown:
-            get_logger(name).warning(f"arguments without a meaning: {' '.join(unknown)}")
+            get_logger(name).warning(f"unknown arguments: {' '.join(unknown)}")
         return _spin(name, make_node, ending)
     finally:
         rclpy.shutdown()
+        for number in _SIGNALS:  # at its exit, the interpreter leaves only ignored signals as they are
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _spin(name: str, make_node: Callable[[Ending], RunnableNode], ending: Ending) -> int:
@@ -107,20 +120,32 @@ def _spin(name: str, make_node: Callable[[Ending], RunnableNode], ending: Ending
 
 
 def _end_on_signals(ending: Ending) -> None:
-    """From now on SIGINT and SIGTERM do nothing but bring about the end."""
+    """From now on SIGINT and SIGTERM only start the shutdown; a later second one ends the process at once."""
     # The interpreter runs handlers only once the main thread leaves rclpy's wait; the wake-up socket is written to at
-    # once, and from whichever thread the signal has met.
+    # once, and whichever thread received the signal.
     receiver, sender = socket.socketpair()
     sender.setblocking(False)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _SIGNALS:
         signal.signal(number, lambda _number, _frame: None)
     signal.set_wakeup_fd(sender.detach())
 
     def wait() -> None:
-        while receiver.recv(1):  # a second signal, as from a terminal and from a launcher, finds the socket still open
-            ending(0)
+        receiver.recv(1)
+        first_s = time.monotonic()
+        ending(0)
+        # A terminal and a launcher send one each at the same time.
+        while receiver.recv(1):
+            if time.monotonic() - first_s > _PATIENCE_S:
+                os._exit(130)
 
     threading.Thread(target=wait, name="signals", daemon=True).start()
+
+
+def _ensure_home() -> None:
+    """Sets HOME if it is missing, as under systemd: ROS's log folder and our caches lie below it."""
+    if not os.environ.get("HOME"):
+        home = os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises where there is none
+        os.environ["HOME"] = home if home.startswith("/") else tempfile.gettempdir()
 
 
 class _ToRosLog(logging.Handler):

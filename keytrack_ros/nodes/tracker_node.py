@@ -19,7 +19,7 @@ from std_srvs.srv import SetBool, Trigger
 from keytrack_ros.errors import KeytrackError
 from keytrack_ros.nodes.camera_subscription import CameraSubscription
 from keytrack_ros.nodes.diagnostics import status
-from keytrack_ros.nodes.parameters import OptionParameters, unknown_parameters
+from keytrack_ros.nodes.parameters import OptionParameters, warn_of_unknown_parameters
 from keytrack_ros.nodes.processing import FrameProcessor
 from keytrack_ros.nodes.qos import AUTO, RELIABILITIES
 from keytrack_ros.nodes.runner import Ending, run
@@ -149,9 +149,7 @@ class TrackerNode(LifecycleNode):  # type: ignore[misc]
         self._options.locked = True
         networks = ", ".join(f"{task}: {name}" for task, name in self._processor.fingerprints.items())
         self.get_logger().info(f"networks loaded in {time.monotonic() - begin:.1f} s ({networks})")
-        for name in unknown_parameters(self):
-            if name not in self._foreign:
-                self.get_logger().warning(f"parameter {name} is set, but this node has none of that name")
+        warn_of_unknown_parameters(self, self._foreign)
         return TransitionCallbackReturn.SUCCESS
 
     @_logged

@@ -19,7 +19,7 @@ from keytrack_ros.media.sources import NANOSECONDS, Frame, FrameSource, open_sou
 from keytrack_ros.msg import TrackedPoseArray
 from keytrack_ros.nodes.images import to_image_message
 from keytrack_ros.nodes.messages import ns_to_stamp, stamp_to_ns
-from keytrack_ros.nodes.parameters import OptionParameters, unknown_parameters
+from keytrack_ros.nodes.parameters import OptionParameters, warn_of_unknown_parameters
 from keytrack_ros.nodes.publishing import advertise, try_publish
 from keytrack_ros.nodes.qos import RELIABILITIES, keep_last
 from keytrack_ros.nodes.runner import Ending, run
@@ -153,8 +153,7 @@ class VideoNode(Node):  # type: ignore[misc]
 
     def start(self) -> None:
         """Raises InputError if the source cannot be read."""
-        for name in unknown_parameters(self):
-            self.get_logger().warning(f"parameter {name} is set, but this node has none of that name")
+        warn_of_unknown_parameters(self)
         if not self._options.source:
             raise InputError("parameter source is empty; name a video, a folder of images, a bag or a webcam's number")
         if self._pace_topic:

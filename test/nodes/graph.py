@@ -66,6 +66,10 @@ class Process:
         """The exit code, once there is one."""
         return self._process.wait(timeout_s)
 
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal."""
+        self._process.send_signal(number)
+
     def end(self, number: signal.Signals = signal.SIGINT) -> int:
         """Sends a signal and returns the exit code."""
         self._process.send_signal(number)
@@ -105,6 +109,17 @@ class Graph:
     def start(self, name: str, parameters: dict[str, object] | None = None, *, ros_args: Sequence[str] = ()) -> Process:
         """Starts the node `name` from the source tree; `ros_args` as after --ros-args, for example `-r a:=b`."""
         code = f"import sys; from keytrack_ros.nodes.{name}_node import main; sys.exit(main())"
+        return self.start_code(code, parameters, ros_args=ros_args, name=name)
+
+    def start_code(
+        self,
+        code: str,
+        parameters: dict[str, object] | None = None,
+        *,
+        ros_args: Sequence[str] = (),
+        name: str = "node",
+    ) -> Process:
+        """Runs Python code that starts a node; `name` is that of its log."""
         command = [sys.executable, "-c", code, "--ros-args", *ros_args]
         for key, value in (parameters or {}).items():
             text = str(value).lower() if isinstance(value, bool) else str(value)

@@ -104,7 +104,11 @@ def test_parameter_file_serves_any_namespace_and_misspelt_names_are_said(
         "tracker", ros_args=["--params-file", str(shipped), "--params-file", str(file), "-r", "__ns:=/robot"]
     )
     assert graph.get_parameter("toks.dilation", "/robot/tracker") == 1.5
-    graph.spin_until(lambda: "toks.dilatation is set, but this node has none of that name" in process.log)
+    graph.spin_until(
+        lambda: (
+            "toks.dilatation is set, but this node has none of that name; the nearest is toks.dilation" in process.log
+        )
+    )
 
 
 def test_compressed_images_of_a_remapped_topic(graph: Graph, toy_models: Path) -> None:
