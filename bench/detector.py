@@ -22,7 +22,8 @@ from rich.table import Table
 
 from keytrack_ros.detection import Detector, DetectorOptions
 from keytrack_ros.inference.options import InferenceOptions
-from keytrack_ros.media.sources import open_source, read_image
+from keytrack_ros.media.image_source import read_image
+from keytrack_ros.media.sources import open_source
 from keytrack_ros.poses import BoolArray, FloatArray, ImageArray
 from keytrack_ros.training.detector.scores import matched
 

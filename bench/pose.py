@@ -27,7 +27,7 @@ from keytrack_ros.errors import DataError
 from keytrack_ros.estimation import Estimator, EstimatorOptions
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.media.drawing import draw_poses
-from keytrack_ros.media.sources import read_image
+from keytrack_ros.media.image_source import read_image
 from keytrack_ros.poses import BoolArray, FloatArray, ImageArray
 from keytrack_ros.training.pose.data import FRAMES, LSPET, load_people
 

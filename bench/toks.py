@@ -29,7 +29,7 @@ from keytrack_ros.evaluation.protocol import CLEAN
 from keytrack_ros.geometry import box_iou
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.inference.registry import AUTO
-from keytrack_ros.media.sources import read_image
+from keytrack_ros.media.image_source import read_image
 from keytrack_ros.poses import FloatArray, ImageArray, Poses
 from keytrack_ros.toks import ToksOptions, carried_boxes, keep_best, not_detected
 

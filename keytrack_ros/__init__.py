@@ -1,6 +1,10 @@
-"""People with identities for robots: 15 keypoints and a track id that stays (KeyTrack)."""
+"""People with identities for robots: 15 keypoints and a persistent track id each (KeyTrack)."""
 
+import os
 import pkgutil
+
+# ONNX Runtime from 1.29 on reports to Microsoft unless this is set before its first import (docs/deployment.md).
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 # The generated keytrack_ros.msg is installed elsewhere than a source tree under test; both folders are this package.
 __path__ = pkgutil.extend_path(__path__, __name__)

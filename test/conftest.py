@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import keytrack_ros  # noqa: F401  # before any test imports ONNX Runtime: it turns telemetry off
+
 REPOSITORY = Path(__file__).parent.parent
 
 

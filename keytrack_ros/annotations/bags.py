@@ -9,7 +9,8 @@ from keytrack_ros.annotations.sequence import Image, LabelledSequence, from_pose
 from keytrack_ros.errors import InputError
 from keytrack_ros.media.bag_reader import read_poses
 from keytrack_ros.media.bag_writer import BagWriter
-from keytrack_ros.media.sources import DEFAULT_FPS, NANOSECONDS
+from keytrack_ros.media.frames import DEFAULT_FPS
+from keytrack_ros.timing import NANOSECONDS
 
 logger = logging.getLogger(__name__)
 

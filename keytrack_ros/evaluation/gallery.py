@@ -17,7 +17,8 @@ from keytrack_ros.errors import InputError
 from keytrack_ros.evaluation.clear_mot import Switch
 from keytrack_ros.evaluation.frames import SequencePair
 from keytrack_ros.media.drawing import draw_poses
-from keytrack_ros.media.sources import open_source, read_image
+from keytrack_ros.media.image_source import read_image
+from keytrack_ros.media.sources import open_source
 from keytrack_ros.poses import ImageArray
 
 logger = logging.getLogger(__name__)

@@ -10,9 +10,11 @@ from typing import Any
 
 from keytrack_ros.errors import InputError
 from keytrack_ros.media.bag_source import one_line, open_bag
-from keytrack_ros.media.messages import TRACKED_POSES, message_to_poses, typestore
-from keytrack_ros.media.sources import NANOSECONDS, Frame
+from keytrack_ros.media.frames import Frame
+from keytrack_ros.media.messages import TRACKED_POSES, typestore
+from keytrack_ros.media.pose_messages import from_pose_array
 from keytrack_ros.poses import Poses
+from keytrack_ros.timing import NANOSECONDS
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def read_poses(path: Path, topic: str | None = None) -> Iterator[RecordedFrame]:
                     stamp.sec * NANOSECONDS + stamp.nanosec,
                     message.header.frame_id,
                     (message.image_width, message.image_height),
-                    message_to_poses(message),
+                    from_pose_array(message),
                 )
         finally:
             reader.close()

@@ -14,9 +14,12 @@ from rosbags.typesys import Stores, get_typestore
 
 from keytrack_ros.errors import InputError
 from keytrack_ros.media.bag_repair import CutOffMcap, salvage_sqlite
+from keytrack_ros.media.frames import DEFAULT_FPS, Frame, FrameSource, Selection
 from keytrack_ros.media.messages import typestore
+from keytrack_ros.media.pixels import BitDepth
 from keytrack_ros.media.ros_images import image_to_bgr
-from keytrack_ros.media.sources import BAG_SUFFIXES, DEFAULT_FPS, NANOSECONDS, Frame, FrameSource, Selection
+from keytrack_ros.media.sources import BAG_SUFFIXES
+from keytrack_ros.timing import NANOSECONDS
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection
@@ -35,7 +38,9 @@ class BagSource(FrameSource):
     the bag is then read twice, first for the stamps only.
     """
 
-    def __init__(self, path: Path, topic: str | None, selection: Selection, *, in_stamp_order: bool = False) -> None:
+    def __init__(
+        self, path: Path, topic: str | None, selection: Selection, *, in_stamp_order: bool = False, bits: int = 0
+    ) -> None:
         self._scratch = TemporaryDirectory(prefix="keytrack_")
         self._reader = open_bag(path, Path(self._scratch.name))
         try:
@@ -48,6 +53,7 @@ class BagSource(FrameSource):
             self.close()
             raise
         self.topic = connections[0].topic
+        self._depth = BitDepth(f"{path}: {self.topic}", bits)
         self._messages = self._by_stamp(connections) if in_stamp_order else self._reader.messages(connections)
 
     def _by_stamp(self, connections: list[Connection]) -> Iterator[tuple[Connection, int, bytes]]:
@@ -83,7 +89,7 @@ class BagSource(FrameSource):
         except Exception as error:  # a damaged message fails anywhere in the generated decoder
             raise InputError(f"{self.topic}: message cannot be decoded: {one_line(error)}") from None
         try:
-            image = image_to_bgr(message)
+            image = image_to_bgr(message, depth=self._depth)
         except InputError as error:
             raise InputError(f"{self.topic}: {error}") from None
         stamp = message.header.stamp

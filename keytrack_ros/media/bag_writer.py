@@ -14,8 +14,8 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from keytrack_ros.errors import InputError, OutputError
 from keytrack_ros.media.files import require_free
 from keytrack_ros.media.messages import TRACKED_POSES, poses_to_message, typestore
-from keytrack_ros.media.sources import NANOSECONDS
 from keytrack_ros.poses import ImageArray, Poses
+from keytrack_ros.timing import NANOSECONDS
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection

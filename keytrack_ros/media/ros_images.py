@@ -6,6 +6,7 @@ ever reads beyond its data.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -16,13 +17,19 @@ from rosbags.image import ImageError, message_to_cvimage
 from rosbags.image.image import to_cvtype
 
 from keytrack_ros.errors import InputError
-from keytrack_ros.media.sources import as_bgr8
+from keytrack_ros.media.pixels import BitDepth, as_bgr8
 from keytrack_ros.poses import ImageArray
 
 _ALIASES = {"8UC1": "mono8", "8UC3": "bgr8", "8UC4": "bgra8", "uyvy": "yuv422", "yuyv": "yuv422_yuy2"}
 """Names that say only the memory layout, and newer names of the same layouts."""
 
 _DEPTH = ("16UC1", "32FC1")
+_NO_PICTURE = re.compile(r"(8S|16S|32S|32F|64F|16F)C\d+")
+"""Signed and floating-point pixels, of which nothing says what is black and what is white."""
+_16_BITS = re.compile(r"(mono|rgb|bgr|rgba|bgra|bayer_[rgb]{4})16|16UC[34]")
+_8_BITS = {"16UC3": "bgr8", "16UC4": "bgra8"}
+VIDEO_FORMATS = ("h264", "h265", "hevc", "av1", "vp8", "vp9")
+"""Formats of compressed images that are frames of a video, which `VideoMessages` decodes."""
 
 Converter = Callable[[Any], ImageArray]
 """Turns a checked image message without padding into [H, W, 3] uint8 BGR."""
@@ -33,39 +40,58 @@ def by_rosbags(message: Any) -> ImageArray:
     return np.ascontiguousarray(message_to_cvimage(message, "bgr8"), np.uint8)
 
 
-def image_to_bgr(message: Any, convert: Converter = by_rosbags) -> ImageArray:
-    """A sensor_msgs Image or CompressedImage, from rclpy or from rosbags, as [H, W, 3] uint8 BGR.
+def image_to_bgr(message: Any, convert: Converter = by_rosbags, depth: BitDepth | None = None) -> ImageArray:
+    """An image message, from rclpy or from rosbags, as [H, W, 3] uint8 BGR.
 
-    bgr8 is a view of the message's data; grey, 16-bit, RGB, alpha, Bayer and YUV images are converted. 16 bits are
-    scaled from their full range, alpha is dropped, Bayer mosaics are interpolated. 16UC1 and 32FC1 are depth images
-    and are refused.
+    Takes sensor_msgs Image and CompressedImage and foxglove_msgs CompressedImage. bgr8 is a view of the message's data;
+    grey, 16-bit, RGB, alpha, Bayer and YUV images are converted. Alpha is dropped, Bayer mosaics are interpolated.
+
+    Args:
+        message: the image.
+        convert: the library that does it.
+        depth: scales 16 bits; by default by the values in this image alone.
 
     Raises:
-        InputError: size, step, data and encoding contradict each other, or it is no colour or grey image.
+        InputError: size, step, data and encoding contradict each other, or it is no colour or grey image: depth, signed
+            or floating-point pixels, a frame of a video.
     """
-    return _decompressed(message) if hasattr(message, "format") else _unpacked(message, convert)
+    depth = depth or BitDepth()
+    return _decompressed(message, depth) if hasattr(message, "format") else _unpacked(message, convert, depth)
 
 
-def _decompressed(message: Any) -> ImageArray:
-    if "compressedDepth" in message.format or message.format.startswith(_DEPTH):
-        raise InputError(f"format '{message.format}' is a depth image; a camera image is needed")
+def _decompressed(message: Any, depth: BitDepth) -> ImageArray:
+    kind = message.format
+    if "compressedDepth" in kind or kind.startswith(_DEPTH):
+        raise InputError(f"format '{kind}' is a depth image; a camera image is needed")
+    if is_video(kind):
+        raise InputError(f"format '{kind}' is a video; its frames cannot be decoded one by one")
     data = np.frombuffer(message.data, np.uint8)
     # The camera's orientation tag would turn the picture against its frame.
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(data, flags) if data.size else None
     except cv2.error as error:  # a header that announces a size beyond all measure
-        raise InputError(f"{data.size} bytes of format '{message.format}' cannot be decoded: {error.err}") from None
+        raise InputError(f"{data.size} bytes of format '{kind}' cannot be decoded: {error.err}") from None
     if image is None:
-        raise InputError(f"{data.size} bytes of format '{message.format}' cannot be decoded as an image")
-    return as_bgr8(image)
+        raise InputError(f"{data.size} bytes of format '{kind}' cannot be decoded as an image")
+    return as_bgr8(image, depth)
 
 
-def _unpacked(message: Any, convert: Converter) -> ImageArray:
+def is_video(kind: str) -> bool:
+    """Whether the format of a compressed image says that it is a frame of a video, as `h264` or `bgr8; h264`."""
+    return any(word in VIDEO_FORMATS for word in re.split(r"[^a-z0-9]+", kind.lower().replace("h.26", "h26")))
+
+
+def _unpacked(message: Any, convert: Converter, depth: BitDepth) -> ImageArray:
     encoding = _ALIASES.get(message.encoding, message.encoding)
     height, width, step = int(message.height), int(message.width), int(message.step)
     if encoding in _DEPTH:
         raise InputError(f"encoding '{encoding}' (a depth image) cannot be shown as a colour image")
+    if _NO_PICTURE.fullmatch(encoding):
+        raise InputError(
+            f"encoding '{encoding}' (signed or floating-point pixels) cannot be shown as a colour image; publish 8 or "
+            "16 bits without sign"
+        )
     if height == 0 or width == 0:
         raise InputError(f"the image is {width}x{height} pixels")
     try:
@@ -84,9 +110,11 @@ def _unpacked(message: Any, convert: Converter) -> ImageArray:
         return np.ndarray((height, width, 3), np.uint8, buffer=data, strides=(step, 3, 1))
     if step > row:  # not every converter knows padding
         data = np.ndarray((rows, row), np.uint8, buffer=data, strides=(step, 1)).ravel()
-    packed = SimpleNamespace(
-        encoding=encoding, height=rows, width=width, step=row, is_bigendian=int(message.is_bigendian), data=data
-    )
+    big_endian = int(message.is_bigendian)
+    if _16_BITS.fullmatch(encoding):
+        data = depth.to_uint8(data[: rows * row].view(">u2" if big_endian else "<u2")).view(np.uint8)
+        encoding, row = _8_BITS.get(encoding, encoding.replace("16", "8")), row // 2
+    packed = SimpleNamespace(encoding=encoding, height=rows, width=width, step=row, is_bigendian=big_endian, data=data)
     try:
         return convert(packed)
     except cv2.error as error:  # sizes that an encoding cannot have, as an odd width in yuv422

@@ -1,18 +1,17 @@
-"""`Poses` → TrackedPoseArray, the skeleton as a message, stamps as numbers.
-
-The way back, which needs no ROS, is `keytrack_ros.media.messages.message_to_poses`.
-"""
+"""rclpy's messages: tracked people, the skeleton, stamps as numbers."""
 
 from __future__ import annotations
 
-import numpy as np
 from builtin_interfaces.msg import Time
 from std_msgs.msg import Header
 
 from keytrack_ros import skeleton
-from keytrack_ros.media.sources import NANOSECONDS
+from keytrack_ros.media.pose_messages import PoseMessageTypes, to_pose_array
 from keytrack_ros.msg import Keypoint, SkeletonInfo, TrackedPose, TrackedPoseArray
 from keytrack_ros.poses import Poses
+from keytrack_ros.timing import NANOSECONDS
+
+_TYPES = PoseMessageTypes(TrackedPoseArray, TrackedPose, Keypoint)
 
 
 def to_message(poses: Poses, header: Header, frame_size: tuple[int, int]) -> TrackedPoseArray:
@@ -28,27 +27,7 @@ def to_message(poses: Poses, header: Header, frame_size: tuple[int, int]) -> Tra
     """
     if len(poses) and poses.track_ids.min() < 1:
         raise ValueError("a pose without a track id cannot be published")
-    scores = poses.mean_scores.tolist()
-    points = np.concatenate([poses.keypoints, poses.scores[..., None]], 2).tolist()  # [P, 15, 3]
-    boxes, box_scores = poses.boxes.tolist(), poses.box_scores.tolist()
-    message = TrackedPoseArray(header=header, image_width=frame_size[0], image_height=frame_size[1])
-    message.poses = [
-        TrackedPose(
-            track_id=int(poses.track_ids[row]),
-            score=scores[row],
-            match_score=float(poses.match_scores[row]),
-            age=int(poses.ages[row]),
-            carried=bool(poses.carried[row]),
-            x_min=boxes[row][0],
-            y_min=boxes[row][1],
-            x_max=boxes[row][2],
-            y_max=boxes[row][3],
-            box_score=box_scores[row],
-            keypoints=[Keypoint(x=x, y=y, score=score) for x, y, score in points[row]],
-        )
-        for row in range(len(poses))
-    ]
-    return message
+    return to_pose_array(poses, header, frame_size, _TYPES)
 
 
 def skeleton_info() -> SkeletonInfo:

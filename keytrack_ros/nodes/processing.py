@@ -15,7 +15,6 @@ from visualization_msgs.msg import MarkerArray
 
 from keytrack_ros.errors import InputError, KeytrackError
 from keytrack_ros.media.drawing import Trails, draw_poses
-from keytrack_ros.media.sources import NANOSECONDS
 from keytrack_ros.msg import SkeletonInfo, TrackedPoseArray
 from keytrack_ros.nodes.images import converter, to_bgr, to_image_message
 from keytrack_ros.nodes.markers import to_markers
@@ -27,6 +26,7 @@ from keytrack_ros.nodes.statistics import Statistics
 from keytrack_ros.pipeline import Pipeline, PipelineOptions
 from keytrack_ros.pipeline.multi_camera import SharedNetworks
 from keytrack_ros.poses import ImageArray, Poses
+from keytrack_ros.timing import NANOSECONDS
 
 _QUIET_S = 5.0
 """Warnings that every frame may cause come at most this often."""

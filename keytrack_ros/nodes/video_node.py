@@ -15,7 +15,8 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from keytrack_ros.errors import InputError, KeytrackError
-from keytrack_ros.media.sources import NANOSECONDS, Frame, FrameSource, open_source
+from keytrack_ros.media.frames import Frame, FrameSource
+from keytrack_ros.media.sources import open_source
 from keytrack_ros.msg import TrackedPoseArray
 from keytrack_ros.nodes.images import to_image_message
 from keytrack_ros.nodes.messages import ns_to_stamp, stamp_to_ns
@@ -25,6 +26,7 @@ from keytrack_ros.nodes.qos import RELIABILITIES, keep_last
 from keytrack_ros.nodes.runner import Ending, run
 from keytrack_ros.nodes.subscribing import subscribe
 from keytrack_ros.options import Options, option
+from keytrack_ros.timing import NANOSECONDS
 
 TOPIC = "image_raw"
 _REMIND_S = 5.0

@@ -172,7 +172,7 @@ def test_options_from_a_parameter_file_and_from_set(tmp_path: Path, networks: Pa
     [
         (["gone.mp4"], "gone.mp4: there is no such file or folder"),
         (["{folder}"], "holds neither images"),
-        (["{text}"], "not a video that OpenCV can read"),
+        (["{text}"], "not a video that can be read"),
         (["{video}", "--topic", "/image"], "this is no bag"),
         (["{video}", "--start", "30"], "no frame at or after frame 30; 30 were found"),
         (["{video}", "--set", "toks.dilation=9"], "toks.dilation: 9.0 lies outside 1..2"),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keytrack_ros.detection import Detector, DetectorOptions
-from keytrack_ros.media.sources import read_image
+from keytrack_ros.media.image_source import read_image
 from keytrack_ros.training.detector.scores import matched
 
 

@@ -21,7 +21,7 @@ from keytrack_ros.gpu.networks import load_pose
 from keytrack_ros.inference.cards import PoseCard
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.inference.registry import find_model
-from keytrack_ros.media.sources import read_image
+from keytrack_ros.media.image_source import read_image
 from test import toy
 from test.gpu.toy_torch import ToyPose
 

@@ -17,7 +17,7 @@ from keytrack_ros.estimation import EstimatorOptions
 from keytrack_ros.gpu.finder import DeviceFinder
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.inference.session import DeviceMemoryError
-from keytrack_ros.media.sources import read_image
+from keytrack_ros.media.image_source import read_image
 from keytrack_ros.pipeline import STAGES, Pipeline, PipelineOptions
 from keytrack_ros.pipeline.pose_finder import CameraFrame, FinderOptions
 from keytrack_ros.poses import ImageArray, Poses

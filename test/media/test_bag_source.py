@@ -16,6 +16,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from keytrack_ros.errors import InputError
 from keytrack_ros.media.messages import typestore
+from keytrack_ros.media.pixels import BitDepth
 from keytrack_ros.media.ros_images import image_to_bgr
 from keytrack_ros.media.sources import open_source
 
@@ -312,3 +313,47 @@ class TestEncodings:
         message = SimpleNamespace(format=kind, data=np.frombuffer(data, np.uint8))
         with pytest.raises(InputError, match=words):
             image_to_bgr(message)
+
+
+class TestBitDepth:
+    GREY = np.tile(np.arange(256, dtype=np.uint16), (4, 1))
+
+    @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+    @pytest.mark.parametrize("encoding", ["mono16", "rgb16", "bgra16", "bayer_rggb16"])
+    def test_16_bit_images_of_any_sensor_have_their_brightness(self, bits: int, encoding: str) -> None:
+        channels = {"rgb16": 3, "bgra16": 4}.get(encoding, 1)
+        grey = np.repeat(self.GREY[..., None], channels, 2).squeeze()
+        values = (grey.astype(np.uint32) * (2**bits - 1) // 255).astype(np.uint16)
+        image = image_to_bgr(image_message(values, 0, encoding))
+        assert image.shape == (4, 256, 3)
+        assert image.mean() == pytest.approx(127.5, abs=2)
+
+    def test_the_brightness_of_a_stream_does_not_flicker(self, caplog: pytest.LogCaptureFixture) -> None:
+        depth = BitDepth("/infrared")
+        levels = [int(depth.to_uint8(np.full((2, 2), value, np.uint16))[0, 0]) for value in (4000, 400, 1000)]
+        assert levels == [4000 * 255 // 4095, 400 * 255 // 4095, 1000 * 255 // 4095]
+        assert caplog.text.count("/infrared: 16-bit images with values up to 4000: taken for 12 bits") == 1
+        depth.to_uint8(np.full((2, 2), 50_000, np.uint16))
+        assert "taken for 16 bits" in caplog.text
+
+    def test_a_number_of_bits_is_kept_to(self) -> None:
+        depth = BitDepth(bits=10)
+        assert depth.to_uint8(np.array([[0, 1023, 5000]], np.uint16)).tolist() == [[0, 255, 255]]
+        with pytest.raises(ValueError, match="bits is 17"):
+            BitDepth(bits=17)
+
+    @pytest.mark.parametrize("encoding", ["32FC3", "64FC3", "16SC3", "8SC1", "32SC3", "16SC1"])
+    def test_pixels_without_a_known_range_are_refused_by_name(self, encoding: str) -> None:
+        message = image_message(np.ones((4, 4, 3), np.float32), 0, encoding)
+        with pytest.raises(InputError, match=rf"encoding '{encoding}' \(signed or floating-point pixels\)"):
+            image_to_bgr(message)
+
+    def test_a_bag_says_it_once(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        values = (self.GREY * 16).astype(np.uint16)
+        messages = [("/ir", BASE_NS + k, image_message(values, BASE_NS + k, "mono16")) for k in range(5)]
+        folder = write_bag(tmp_path / "bag", messages)
+        with open_source(folder) as source:
+            assert [round(frame.image_bgr.mean()) for frame in source] == [127] * 5
+        assert caplog.text.count("taken for 12 bits") == 1
+        with open_source(folder, bits=16) as source:
+            assert [round(frame.image_bgr.mean()) for frame in source] == [7] * 5

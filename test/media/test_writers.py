@@ -14,7 +14,8 @@ from rosbags.highlevel import AnyReader
 from keytrack_ros.errors import InputError, OutputError
 from keytrack_ros.media.bag_reader import read_poses
 from keytrack_ros.media.bag_writer import BagWriter
-from keytrack_ros.media.messages import TRACKED_POSES, message_to_poses, poses_to_message, typestore
+from keytrack_ros.media.messages import TRACKED_POSES, poses_to_message, typestore
+from keytrack_ros.media.pose_messages import from_pose_array
 from keytrack_ros.media.posetrack_writer import PoseTrackWriter
 from keytrack_ros.media.video_writer import VideoWriter
 from keytrack_ros.poses import Poses
@@ -136,7 +137,7 @@ class TestBag:
         serialization = pytest.importorskip("rclpy.serialization", reason="rclpy is not installed")
         message = poses_to_message(two_people(), STAMP_NS, "camera", (640, 480))
         data = bytes(typestore().serialize_cdr(message, TRACKED_POSES))
-        ours = message_to_poses(serialization.deserialize_message(data, messages.TrackedPoseArray))
+        ours = from_pose_array(serialization.deserialize_message(data, messages.TrackedPoseArray))
         np.testing.assert_array_equal(ours.keypoints, two_people().keypoints)
         assert ours.track_ids.tolist() == [7, 12]
 

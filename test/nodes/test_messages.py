@@ -11,7 +11,7 @@ from visualization_msgs.msg import Marker
 
 from keytrack_ros import skeleton
 from keytrack_ros.media.drawing import identity_color
-from keytrack_ros.media.messages import message_to_poses
+from keytrack_ros.media.pose_messages import from_pose_array
 from keytrack_ros.nodes.markers import METRES_PER_PIXEL, to_markers
 from keytrack_ros.nodes.messages import ns_to_stamp, skeleton_info, stamp_to_ns, to_message
 from keytrack_ros.poses import Poses
@@ -44,7 +44,7 @@ def test_round_trip_through_dds_bytes_keeps_every_field(count: int) -> None:
     message = deserialize_message(sent, TrackedPoseArray)
     assert message.header == HEADER
     assert (message.image_width, message.image_height) == (640, 480)
-    back = message_to_poses(message)
+    back = from_pose_array(message)
     for field in FIELDS:
         np.testing.assert_array_equal(getattr(back, field), getattr(poses, field), err_msg=field)
 

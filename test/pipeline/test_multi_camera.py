@@ -19,7 +19,7 @@ import torch
 
 from keytrack_ros.errors import ModelError
 from keytrack_ros.inference.options import InferenceOptions
-from keytrack_ros.media.sources import read_image
+from keytrack_ros.media.image_source import read_image
 from keytrack_ros.options import with_values
 from keytrack_ros.pipeline import STAGES, Pipeline, PipelineOptions, multi_camera
 from keytrack_ros.pipeline.multi_camera import BatchingFinder, SharedNetworks
@@ -105,7 +105,7 @@ def assert_equal(found: Poses, expected: Poses) -> None:
 def test_cameras_track_together_as_each_would_alone(options, caplog):
     walks = [toy.walk(20, 4), toy.walk(20, 2)[::-1], [[(300.0, 300.0)]] * 20]
     sizes = [toy.FRAME_SIZE, (900, 700), toy.FRAME_SIZE]
-    own = [options, options, with_values(options, {"estimator.flip_test": True, "tracker.delta": 2})]
+    own = [options, options, with_values(options, {"estimator.flip_test": True, "tracker.memory_frames": 2})]
     films = [[toy.draw_frame(places, size) for places in walk] for walk, size in zip(walks, sizes, strict=True)]
     expected = []
     for film, mine in zip(films, own, strict=True):

@@ -1,0 +1,40 @@
+"""Names of files and streams as they come, also such as are not UTF-8, and addresses with passwords."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+ADDRESSES = ("rtsp", "rtsps", "rtmp", "http", "https", "udp", "tcp", "srt")
+"""Kinds of addresses that are read as streams; file:// names a file."""
+
+
+def shown(path: object) -> str:
+    """A path or address for people, for JSON and for messages: always valid text, without a password.
+
+    Bytes that are not UTF-8, which Python keeps as lone surrogates, become �.
+    """
+    text = os.fsencode(str(path)).decode("utf-8", "replace") if not str(path).isascii() else str(path)
+    return re.sub(r"^([a-z][a-z0-9+.-]*://)[^/@]*@", r"\1", text)
+
+
+def has_utf8_name(path: Path) -> bool:
+    """Whether libraries in C, which take names as UTF-8, can open it."""
+    try:
+        return os.fsencode(path) == str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+
+
+def scheme_of(source: str) -> str:
+    """`rtsp` of rtsp://camera/stream; "" for what is no address."""
+    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", source)
+    return match.group(1).lower() if match else ""
+
+
+def path_of_file_address(address: str) -> Path:
+    """/a/b.mp4 of file:///a/b.mp4."""
+    parts = urlsplit(address)
+    return Path(unquote(parts.path if parts.netloc in ("", "localhost") else f"{parts.netloc}{parts.path}"))
