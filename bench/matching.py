@@ -102,13 +102,13 @@ def largest_difference(card: MatcherCard, plain: MatcherCard) -> float:
 
 def crowd(people: int, frames: int) -> list[Poses]:
     """People who walk about; a tenth of their keypoints is missing."""
-    chance = np.random.default_rng(0)
-    places = chance.uniform(0.1, 0.9, (people, 1, 2)) * SIZE
-    shapes, speeds = chance.normal(0, 40, (people, skeleton.COUNT, 2)), chance.normal(0, 60, (people, 1, 2))
+    rng = np.random.default_rng(0)
+    places = rng.uniform(0.1, 0.9, (people, 1, 2)) * SIZE
+    shapes, speeds = rng.normal(0, 40, (people, skeleton.COUNT, 2)), rng.normal(0, 60, (people, 1, 2))
     return [
         Poses(
-            places + shapes + chance.normal(0, 2, shapes.shape) + speeds * frame / FPS,
-            (chance.random((people, skeleton.COUNT)) < 0.9).astype(np.float32),
+            places + shapes + rng.normal(0, 2, shapes.shape) + speeds * frame / FPS,
+            (rng.random((people, skeleton.COUNT)) < 0.9).astype(np.float32),
         )
         for frame in range(frames)
     ]

@@ -71,11 +71,11 @@ def train(network: nn.Module, loss_of: Loss, data: Path, out: Path, steps: int, 
     sampler = PairSampler(load_tracks_of(data, held_back=False), MEMORY_FRAMES, "distinct", _GRID)
     optimiser = torch.optim.AdamW(network.parameters(), rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     torch.manual_seed(0)
     began = time.monotonic()
     for step in range(1, steps + 1):
-        pairs = sampler.batch(batch, chance)
+        pairs = sampler.batch(batch, rng)
         loss, scores = loss_of(network, pairs)
         optimiser.zero_grad()
         loss.backward()
@@ -89,7 +89,7 @@ def train(network: nn.Module, loss_of: Loss, data: Path, out: Path, steps: int, 
     right = []
     with torch.inference_mode():
         for _ in range(_CHECKS):
-            pairs = held_back.nearest_batch(batch, chance)
+            pairs = held_back.nearest_batch(batch, rng)
             _, scores = loss_of(network, pairs)
             right.append((scores.numpy() > 0.5) == (pairs.labels == 1))
     return float(np.mean(right))

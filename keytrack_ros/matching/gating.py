@@ -1,4 +1,4 @@
-"""Clear cases, which need no network: a pose where one track was expected, and nobody else around."""
+"""Clear cases, which need no network: a pose where one track was expected, and no other pose or track around."""
 
 from __future__ import annotations
 

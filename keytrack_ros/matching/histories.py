@@ -30,7 +30,7 @@ TOKEN_WIDTH = 4 + 8 * OBSERVATIONS + 3 + OBSERVATIONS
 SUMMARY_WIDTH = 10 + 8 * OBSERVATIONS + 10 + 7 * OBSERVATIONS
 
 OKS_WIDTHS = np.array([1.5, 4.0], np.float32)
-"""OKS with these multiples of the usual sigmas is told: the usual ones are almost 0 after a quick step."""
+"""Multiples of the usual sigmas for OKS features: with the usual ones OKS is almost 0 after a quick step."""
 
 FARTHEST = 2.5
 """Poses farther than so many sizes from where a track is expected do not belong to it."""
@@ -128,19 +128,19 @@ def _past_overlap(past: Poses, gaps: IntArray, rows: IntArray) -> tuple[FloatArr
     if len(rows) == 0:
         return np.zeros((0, skeleton.COUNT), np.float32), np.zeros(0, np.float32)
     wanted = np.isin(gaps, gaps[rows])
-    everyone = np.flatnonzero(wanted)
-    _, frame, people = np.unique(gaps[everyone], return_inverse=True, return_counts=True)
+    members = np.flatnonzero(wanted)
+    _, frame, people = np.unique(gaps[members], return_inverse=True, return_counts=True)
     order = np.argsort(frame, kind="stable")
-    everyone, frame = everyone[order], frame[order]
-    place = np.arange(len(everyone)) - np.searchsorted(frame, frame)
+    members, frame = members[order], frame[order]
+    place = np.arange(len(members)) - np.searchsorted(frame, frame)
     shape = len(people), int(people.max())
     keypoints = np.zeros((*shape, skeleton.COUNT, 2), np.float32)
     scores, boxes = np.zeros((*shape, skeleton.COUNT), np.float32), np.zeros((*shape, 4), np.float32)
-    keypoints[frame, place], scores[frame, place] = past.keypoints[everyone], past.scores[everyone]
-    boxes[frame, place] = past.boxes[everyone]
+    keypoints[frame, place], scores[frame, place] = past.keypoints[members], past.scores[members]
+    boxes[frame, place] = past.boxes[members]
     found = box_evidence.overlap(keypoints, scores, boxes, pose_sizes(keypoints, scores > 0))
     at = np.empty(len(gaps), np.int64)
-    at[everyone] = frame * shape[1] + place
+    at[members] = frame * shape[1] + place
     return found.contested.reshape(-1, skeleton.COUNT)[at[rows]], found.area.reshape(-1)[at[rows]]
 
 

@@ -1,7 +1,7 @@
-"""How people and the camera move, from keypoints alone.
+"""Motion of people and of the camera, from keypoints alone.
 
-Constant velocity says where a track should be now. What is left over and common to everyone is the camera's motion:
-`camera_shift` finds it without knowing who is who, as the one offset that brings the most people onto tracks.
+Constant velocity says where a track should be now. What is left over and common to all people is the camera's motion:
+`camera_shift` finds it without identities, as the one offset that brings the largest number of people onto tracks.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ VOTE_REACH = 1.5
 VOTE_PRIOR = 1.5
 """So many people who say "no offset" are added to the mean of those who agree: with few people it is half jitter."""
 
-FEWEST_SHARED = 2
+MIN_SHARED = 2
 """Keypoints that a pose and a track must share to have a vote."""
 
-MOST_VOTERS = 16
-MOST_OFFSETS = 128
+MAX_VOTERS = 16
+MAX_OFFSETS = 128
 """Bounds of the work in a crowd: poses with the most keypoints vote, on the shortest offsets."""
 
 _FAR = np.float32(1e30)
@@ -103,14 +103,14 @@ def camera_shift(
     own: its votes are how well each pose then fits its best track (and each track its best pose, whichever is less).
 
     Args:
-        current, current_visible: [S, P, 15, 2] and [S, P, 15]; a pose without keypoints is nobody.
+        current, current_visible: [S, P, 15, 2] and [S, P, 15]; a pose without keypoints does not vote.
         expected, expected_visible: [S, T, 15, 2] and [S, T, 15], where the tracks would be under a resting camera.
     """
-    voters = np.argsort(-current_visible.sum(-1), axis=1, kind="stable")[:, :MOST_VOTERS]
+    voters = np.argsort(-current_visible.sum(-1), axis=1, kind="stable")[:, :MAX_VOTERS]
     current = np.take_along_axis(current, voters[..., None, None], 1)
     current_visible = np.take_along_axis(current_visible, voters[..., None], 1)
     offsets, shared = mean_offsets(current, current_visible, expected, expected_visible)  # [S, P, T, 2], [S, P, T]
-    voting = shared >= FEWEST_SHARED
+    voting = shared >= MIN_SHARED
     a, b = pose_sizes(current, current_visible)[:, :, None], pose_sizes(expected, expected_visible)[:, None]
     weight = voting * np.square(np.minimum(a, b) / np.maximum(a, b))  # people of other sizes say little
     size = (a + b) / 2
@@ -121,7 +121,7 @@ def camera_shift(
     length = np.sqrt(squared_lengths(choices)) / person[:, None]
     possible = np.concatenate([np.ones((len(current), 1), bool), voting.reshape(len(current), -1)], 1)
     length = np.where(possible & (length < VOTE_REACH), length, np.inf)
-    shortest = np.argsort(length, axis=1, kind="stable")[:, :MOST_OFFSETS]
+    shortest = np.argsort(length, axis=1, kind="stable")[:, :MAX_OFFSETS]
     choices, length = np.take_along_axis(choices, shortest[..., None], 1), np.take_along_axis(length, shortest, 1)
 
     apart2 = squared_lengths(offsets[:, None] - choices[:, :, None, None])  # [S, choices, P, T]

@@ -55,16 +55,16 @@ def example_inputs(card: MatcherCard, pairs: int) -> dict[str, Array]:
 
     All that `tokens.PairTokens` has, of which a network of pairs may not want every one.
     """
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     if card.input == "tracks":
-        tokens = chance.normal(0, 0.3, (pairs, skeleton.COUNT, TOKEN_WIDTH)).astype(np.float32)
-        tokens[..., 1] = chance.random(tokens.shape[:2]) < 0.8  # whether the pose shows the keypoint
-        return {"tokens": tokens, "summary": chance.normal(0, 0.3, (pairs, SUMMARY_WIDTH)).astype(np.float32)}
+        tokens = rng.normal(0, 0.3, (pairs, skeleton.COUNT, TOKEN_WIDTH)).astype(np.float32)
+        tokens[..., 1] = rng.random(tokens.shape[:2]) < 0.8  # whether the pose shows the keypoint
+        return {"tokens": tokens, "summary": rng.normal(0, 0.3, (pairs, SUMMARY_WIDTH)).astype(np.float32)}
     current, past = (
-        pose_tokens(keypoints, chance.random(keypoints.shape[:2]) < 0.8, (1, 1), card.grid)
-        for keypoints in chance.random((2, pairs, skeleton.COUNT, 2))
+        pose_tokens(keypoints, rng.random(keypoints.shape[:2]) < 0.8, (1, 1), card.grid)
+        for keypoints in rng.random((2, pairs, skeleton.COUNT, 2))
     )
-    made = pair_tokens(current, past, chance.integers(1, card.memory_frames + 1, pairs), card.segments)
+    made = pair_tokens(current, past, rng.integers(1, card.memory_frames + 1, pairs), card.segments)
     return {item.name: np.ascontiguousarray(getattr(made, item.name)) for item in fields(made)}
 
 

@@ -36,9 +36,9 @@ def query(current: Poses, past: Poses, gaps: list[int] | None = None, pairs: lis
 
 
 def crowd(count: int, seed: int) -> Poses:
-    chance = np.random.default_rng(seed)
-    poses = people(*chance.uniform((60, 100), (700, 480), (count, 2)).tolist())
-    return poses.with_fields(scores=np.where(chance.random((count, 15)) < 0.2, 0, poses.scores))
+    rng = np.random.default_rng(seed)
+    poses = people(*rng.uniform((60, 100), (700, 480), (count, 2)).tolist())
+    return poses.with_fields(scores=np.where(rng.random((count, 15)) < 0.2, 0, poses.scores))
 
 
 class TestShippedNetwork:

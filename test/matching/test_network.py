@@ -6,12 +6,12 @@ from keytrack_ros.matching.network import EntailmentNetwork, NetworkOptions  # n
 
 
 def random_pairs(count: int, seed: int = 0) -> list[torch.Tensor]:
-    chance = torch.Generator().manual_seed(seed)
-    positions = torch.randint(0, 432, (count, 30), generator=chance)
+    rng = torch.Generator().manual_seed(seed)
+    positions = torch.randint(0, 432, (count, 30), generator=rng)
     types = torch.arange(15).repeat(2).expand(count, 30)
-    gaps = torch.randint(1, 5, (count, 1), generator=chance)
+    gaps = torch.randint(1, 5, (count, 1), generator=rng)
     segments = torch.cat([torch.zeros(count, 15, dtype=torch.long), gaps.expand(count, 15)], 1)
-    mask = torch.rand(count, 30, generator=chance) < 0.7
+    mask = torch.rand(count, 30, generator=rng) < 0.7
     return [positions, types, segments, mask]
 
 

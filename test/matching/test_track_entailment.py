@@ -193,10 +193,10 @@ def test_equals_torch(shipped):
 
     network = load_weights(PACKAGE_MODELS / "pose_entailment.pt")
     session = OnnxSession(shipped.card.path)
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for count in (0, 1, 300):
-        tokens = chance.normal(size=(count, 15, TOKEN_WIDTH)).astype(np.float32)
-        summary = chance.normal(size=(count, SUMMARY_WIDTH)).astype(np.float32)
+        tokens = rng.normal(size=(count, 15, TOKEN_WIDTH)).astype(np.float32)
+        summary = rng.normal(size=(count, SUMMARY_WIDTH)).astype(np.float32)
         with torch.no_grad():
             expected = network(torch.from_numpy(tokens), torch.from_numpy(summary)).numpy()
         found = session.run({"tokens": tokens, "summary": summary})["logits"]

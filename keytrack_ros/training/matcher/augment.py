@@ -47,9 +47,9 @@ def heights(keypoints: FloatArray, present: BoolArray) -> FloatArray:
     return np.asarray(np.where(present.any(-1), np.maximum((high - low).max(-1), 1), 1), np.float32)
 
 
-def completed_heads(pairs: PairArrays, rng: np.random.Generator, chance: float = 0.5) -> PairArrays:
+def completed_heads(pairs: PairArrays, rng: np.random.Generator, probability: float = 0.5) -> PairArrays:
     """Adds the head points that a source lacks, see `with_head_points`, to both poses of a pair."""
-    chosen = rng.random((len(pairs.present), 1)) < chance  # [N, 1]
+    chosen = rng.random((len(pairs.present), 1)) < probability  # [N, 1]
     noise = rng.normal(0, HEAD_SPREAD, (*pairs.present.shape[:2], 3, 2)).astype(np.float32)
     points, present = with_head_points(pairs.keypoints, pairs.present, noise, chosen, chosen)
     return replace(pairs, keypoints=points, present=present)
@@ -88,9 +88,9 @@ def with_head_points(
     return points, present
 
 
-def mirrored(pairs: PairArrays, rng: np.random.Generator, chance: float = 0.5) -> PairArrays:
+def mirrored(pairs: PairArrays, rng: np.random.Generator, probability: float = 0.5) -> PairArrays:
     """Mirrors the scene, left and right of the people with it."""
-    chosen = rng.random(len(pairs.present)) < chance
+    chosen = rng.random(len(pairs.present)) < probability
     order = np.array(skeleton.MIRRORED)
     points = pairs.keypoints[:, :, order].copy()
     middle2 = 2 * pairs.frame[:, 0, 0] + pairs.frame[:, 1, 0]
@@ -104,10 +104,10 @@ def mirrored(pairs: PairArrays, rng: np.random.Generator, chance: float = 0.5) -
     )
 
 
-def reframed(pairs: PairArrays, rng: np.random.Generator, chance: float = 0.6) -> PairArrays:
+def reframed(pairs: PairArrays, rng: np.random.Generator, probability: float = 0.6) -> PairArrays:
     """Another frame around the same scene: people become larger or smaller, move about, and may be cut off."""
     count = len(pairs.present)
-    chosen = rng.random((count, 1)) < chance
+    chosen = rng.random((count, 1)) < probability
     corner, size = pairs.frame[:, 0], pairs.frame[:, 1]
     zoom = np.exp(rng.uniform(np.log(0.6), np.log(2.5), (count, 1)))
     stretch = np.exp(rng.normal(0, 0.1, (count, 1)))
@@ -120,10 +120,10 @@ def reframed(pairs: PairArrays, rng: np.random.Generator, chance: float = 0.6) -
     return replace(pairs, frame=frame.astype(np.float32))
 
 
-def camera_moved(pairs: PairArrays, rng: np.random.Generator, chance: float = 0.3) -> PairArrays:
+def camera_moved(pairs: PairArrays, rng: np.random.Generator, probability: float = 0.3) -> PairArrays:
     """Pans and zooms a little between the two frames, for people who match as for people who do not."""
     count = len(pairs.present)
-    chosen = rng.random(count) < chance
+    chosen = rng.random(count) < probability
     size = pairs.frame[:, 1]
     shift = rng.normal(0, 0.03, (count, 2)) * size * chosen[:, None]
     zoom = np.exp(rng.normal(0, 0.03, count) * chosen)[:, None, None]
@@ -133,25 +133,27 @@ def camera_moved(pairs: PairArrays, rng: np.random.Generator, chance: float = 0.
     return replace(pairs, keypoints=points)
 
 
-def truncated(pairs: PairArrays, rng: np.random.Generator, chance: float = 0.15) -> PairArrays:
+def truncated(pairs: PairArrays, rng: np.random.Generator, probability: float = 0.15) -> PairArrays:
     """Legs, lower body or the left or right side out of sight, in one pose or both."""
     count = len(pairs.present)
     parts = np.zeros((4, skeleton.COUNT), bool)
     for row, part in enumerate((LEGS, LOWER_BODY, LEFT, [skeleton.MIRRORED[i] for i in LEFT])):
         parts[row, part] = True
     lost = parts[rng.integers(0, len(parts), count)][:, None]  # [N, 1, 15]
-    chosen = (rng.random(count) < chance)[:, None] & (rng.random((count, 2)) < 0.7)
+    chosen = (rng.random(count) < probability)[:, None] & (rng.random((count, 2)) < 0.7)
     rest = pairs.present & ~lost
     return replace(pairs, present=np.where(chosen[..., None] & (rest.sum(-1) >= 3)[..., None], rest, pairs.present))
 
 
-def disturbed(pairs: PairArrays, rng: np.random.Generator, chance: float = 0.65) -> PairArrays:
+def disturbed(pairs: PairArrays, rng: np.random.Generator, probability: float = 0.65) -> PairArrays:
     """A detector's errors: jitter, keypoints not found, left and right limbs mistaken for each other.
 
     The strength differs from pair to pair. Hidden keypoints are lost more often than others.
     """
     count = len(pairs.present)
-    level = (rng.uniform(0, 1, count) * (rng.random(count) < chance)).astype(np.float32)[:, None, None]  # [N, 1, 1]
+    level = (rng.uniform(0, 1, count) * (rng.random(count) < probability)).astype(np.float32)[
+        :, None, None
+    ]  # [N, 1, 1]
     points, present = pairs.keypoints.copy(), pairs.present.copy()
     for limbs in LIMB_PAIRS:
         left = [skeleton.INDEX[f"left_{joint}"] for joint in limbs]

@@ -89,7 +89,7 @@ def captured(
         The same three; a missing keypoint of the own pose is present where the other's is found instead.
     """
     cover = covered_parts(boxes)  # [S, F, P, P]
-    other = cover.argmax(-1)  # [S, F, P]: whoever covers most
+    other = cover.argmax(-1)  # [S, F, P]: the one that covers most
     part = cover.max(-1)
     is_behind = _is_behind(behind, other)
     there = (part > 0) & chosen[:, None, None]
@@ -140,7 +140,7 @@ def _persistent(shape: tuple[int, ...], seconds: FloatArray, rng: np.random.Gene
 def runs_of_misses(
     boxes: FloatArray, behind: BoolArray, seconds: FloatArray, noisy: BoolArray, rng: np.random.Generator
 ) -> BoolArray:
-    """[S, F, P] bool: people whom the detector loses for a while, most of them behind others.
+    """[S, F, P] bool: people that the detector misses for a while, most of them behind others.
 
     In noisy scenes, each person is lost once with probability 0.12, for 0.1 to 2 s; and one who is covered by more than
     half is lost with probability 0.4 as long as this lasts.

@@ -30,7 +30,7 @@ NEAREST = 5
 FOREIGN_SHARE = 0.2
 """Part of the negatives of videos with several people that are foreign poses."""
 
-FEWEST_KEYPOINTS = 2
+MIN_KEYPOINTS = 2
 """A pair in which a pose has fewer keypoints left is not used."""
 
 
@@ -80,7 +80,7 @@ class PairSampler:
         self._native_share = native_share
         self._augmentation = augmentation
         self._heights = heights(tracks.keypoints, tracks.present)
-        self._centres = _centres(tracks.keypoints, tracks.present)
+        self._centers = _centers(tracks.keypoints, tracks.present)
         # Rows of one frame are neighbours, since tracks are sorted by video and frame.
         self._span = int(tracks.frame.max()) + 1
         self._keys, self._first, self._people = np.unique(
@@ -178,9 +178,9 @@ class PairSampler:
         tracks = self.tracks
         shared = tracks.present[rows][:, None] & tracks.present[people]  # [N, M, 15]
         apart = np.linalg.norm(tracks.keypoints[rows][:, None] - tracks.keypoints[people], axis=-1)
-        centres = np.linalg.norm(self._centres[rows][:, None] - self._centres[people], axis=-1)
+        centers = np.linalg.norm(self._centers[rows][:, None] - self._centers[people], axis=-1)
         number = shared.sum(-1)
-        distance = np.where(number > 0, (apart * shared).sum(-1) / np.maximum(number, 1), centres)
+        distance = np.where(number > 0, (apart * shared).sum(-1) / np.maximum(number, 1), centers)
         order = np.where(others, distance, np.inf).argsort(1)
         return np.take_along_axis(people, order, 1), others.sum(1)
 
@@ -226,8 +226,8 @@ class PairSampler:
         size = self._heights[old_self]
         scale = size / self._heights[past] * np.exp(rng.normal(0, 0.15, count))
         angle, distance = rng.uniform(0, 2 * np.pi, count), rng.uniform(0.1, 1.2, count) * size
-        place = self._centres[old_self] + distance[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)
-        moved = (pairs.keypoints[:, 1] - self._centres[past][:, None]) * scale[:, None, None] + place[:, None]
+        place = self._centers[old_self] + distance[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)
+        moved = (pairs.keypoints[:, 1] - self._centers[past][:, None]) * scale[:, None, None] + place[:, None]
         points = pairs.keypoints.copy()
         points[:, 1] = np.where(foreign[:, None, None], moved, points[:, 1])
         return PairArrays(points, pairs.present, pairs.hidden, pairs.frame)
@@ -243,7 +243,7 @@ class PairSampler:
         """Pairs in which both poses keep enough keypoints inside the frame."""
         relative = (pairs.keypoints - pairs.frame[:, None, None, 0]) / pairs.frame[:, None, None, 1]
         inside = pairs.present & (relative >= 0).all(-1) & (relative <= 1).all(-1)
-        return np.asarray((inside.sum(-1) >= FEWEST_KEYPOINTS).all(1))
+        return np.asarray((inside.sum(-1) >= MIN_KEYPOINTS).all(1))
 
     def _tokens(self, pairs: PairArrays, gaps: IntArray) -> PairTokens:
         corner, size = pairs.frame[:, 0, None], pairs.frame[:, 1]
@@ -253,7 +253,7 @@ class PairSampler:
         return pair_tokens(current, past, gaps, self.segments)
 
 
-def _centres(keypoints: FloatArray, present: BoolArray) -> FloatArray:
+def _centers(keypoints: FloatArray, present: BoolArray) -> FloatArray:
     weight = present[..., None].astype(np.float32)
     return np.asarray((keypoints * weight).sum(-2) / np.maximum(weight.sum(-2), 1), np.float32)
 

@@ -1,8 +1,8 @@
-"""Scenes to learn from: several people over a few frames of a camera, cut from tracks and composed of them.
+"""Scenes to learn from: several people over a few frames of a camera, taken from tracks and composed of them.
 
-A scene is one current frame and `HISTORY` frames before it, at the rate of a camera that takes every k-th frame of the
-video. Most scenes are a video's own people; some get people of other videos pasted beside them, some are made of such
-people only, so that crossings and look-alike motion occur that the few videos with several people do not show.
+A scene is one current frame and the `HISTORY` frames before it, at the rate of a camera that takes every k-th frame of
+the video. Scenes show a video's own people, with people of other videos pasted beside them in some and only pasted
+people in others: crossings and similar motion then occur that the few videos with several people do not show.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from keytrack_ros.poses import BoolArray, FloatArray, IntArray
 from keytrack_ros.training.matcher.augment import heights
 from keytrack_ros.training.matcher.tracks import MULTI_PERSON, Tracks
 
-PEOPLE = 8
-"""Most people in a scene."""
+MAX_PEOPLE = 8
+"""Number of people that a scene has room for."""
 
 HISTORY = 8
 """Frames before the current one."""
@@ -95,7 +95,7 @@ class SceneComposer:
         self._among_several = np.flatnonzero(several[self._video])
         self._alone = np.flatnonzero(~several[self._video])
         self.heights = heights(tracks.keypoints, tracks.present)
-        self.centres = centroids(tracks.keypoints, tracks.present)
+        self.centers = centroids(tracks.keypoints, tracks.present)
 
     def draw(self, count: int, rng: np.random.Generator) -> Scenes:
         """`count` scenes, as annotated apart from what is pasted."""
@@ -113,7 +113,7 @@ class SceneComposer:
                 guests = int(rng.integers(2, 5))
             else:
                 size[scene] = self._whole(composition, scene, back[scene], rng)
-                room = min(2, PEOPLE - composition.number[scene])
+                room = min(2, MAX_PEOPLE - composition.number[scene])
                 guests = int(rng.integers(1, room + 1)) if room > 0 and rng.random() < PASTED_SHARE else 0
             for _ in range(guests if self._compose else 0):
                 self._paste(composition, scene, int(stride[scene]), rng)
@@ -135,10 +135,10 @@ class SceneComposer:
         if frame - back[1] < begin:  # a scene without a past teaches nothing
             frame = min(begin + int(back[1]) * int(rng.integers(1, 3)), end)
         here = everyone[(self._begin[everyone] <= frame) & (self._end[everyone] >= frame - back[-1])]
-        if len(here) > PEOPLE:
+        if len(here) > MAX_PEOPLE:
             seen = self.row(here, np.clip(frame, self._begin[here], self._end[here]))
-            distance = np.linalg.norm(self.centres[seen] - self.centres[row], axis=1)
-            here = here[np.argsort(np.where(seen >= 0, distance, np.inf))[:PEOPLE]]
+            distance = np.linalg.norm(self.centers[seen] - self.centers[row], axis=1)
+            here = here[np.argsort(np.where(seen >= 0, distance, np.inf))[:MAX_PEOPLE]]
         for track in rng.permutation(here):
             composition.add(scene, int(track), frame)
         size: FloatArray = self.tracks.sizes[video]
@@ -165,11 +165,11 @@ class SceneComposer:
                 return
             height = float(self.heights[seen] * composition.scale[scene, host])
             angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(0.05, 1.6) * height
-            place = composition.placed(scene, host, self.centres[seen])
+            place = composition.placed(scene, host, self.centers[seen])
             place = place + distance * np.array([np.cos(angle), 0.5 * np.sin(angle)])
         scale = height / float(self.heights[row]) * float(np.exp(rng.normal(0, 0.15)))
         mirror = bool(rng.random() < 0.5)
-        centre = self.centres[row] * ((-1, 1) if mirror else (1, 1))
+        centre = self.centers[row] * ((-1, 1) if mirror else (1, 1))
         composition.add(scene, track, frame, scale, mirror, place - scale * centre)
 
     def _played(self, composition: _Composition, back: IntArray, size: FloatArray) -> Scenes:
@@ -188,14 +188,14 @@ class SceneComposer:
 
 
 class _Composition:
-    """Who plays in each scene: track, its frame that is the current one, and how it is placed in the picture."""
+    """The tracks of each scene: which, their frame that is the current one, and how they are placed in the image."""
 
     def __init__(self, scenes: int) -> None:
-        self.track = np.full((scenes, PEOPLE), -1, np.int64)
-        self.frame = np.zeros((scenes, PEOPLE), np.int64)
-        self.scale = np.ones((scenes, PEOPLE), np.float32)
-        self.mirror = np.zeros((scenes, PEOPLE), bool)
-        self.shift = np.zeros((scenes, PEOPLE, 2), np.float32)
+        self.track = np.full((scenes, MAX_PEOPLE), -1, np.int64)
+        self.frame = np.zeros((scenes, MAX_PEOPLE), np.int64)
+        self.scale = np.ones((scenes, MAX_PEOPLE), np.float32)
+        self.mirror = np.zeros((scenes, MAX_PEOPLE), bool)
+        self.shift = np.zeros((scenes, MAX_PEOPLE, 2), np.float32)
         self.number = np.zeros(scenes, np.int64)
 
     def add(

@@ -35,7 +35,7 @@ from keytrack_ros.training.matcher.augment import (
     with_head_points,
 )
 from keytrack_ros.training.matcher.occlusion import captured, depth_order, detected_boxes, full_boxes, runs_of_misses
-from keytrack_ros.training.matcher.scene_composition import HISTORY, PEOPLE, SceneComposer, Scenes
+from keytrack_ros.training.matcher.scene_composition import HISTORY, MAX_PEOPLE, SceneComposer, Scenes
 
 STRANGERS = 3
 """Tracks of false poses that a scene remembers."""
@@ -84,7 +84,7 @@ class TrackBatch:
 
     Attributes:
         tokens, summary: [N, 15, …] and [N, …], see `pair_features`.
-        pose, track: [N] int64, frame · PEOPLE + pose and frame · TRACKS + track: pairs that compete.
+        pose, track: [N] int64, frame · MAX_PEOPLE + pose and frame · TRACKS + track: pairs that compete.
         same: [N] bool, one person.
         frames: how many frames were looked at.
     """
@@ -97,7 +97,7 @@ class TrackBatch:
     frames: int
 
 
-TRACKS = PEOPLE + STRANGERS
+TRACKS = MAX_PEOPLE + STRANGERS
 
 
 class SceneSampler:
@@ -126,11 +126,11 @@ def detected(composer: SceneComposer, scenes: Scenes, rng: np.random.Generator) 
     points, present = _swapped_limbs(points, present, noise[..., 0], rng)
     false = (rng.random(present.shape[:3]) < 0.05 * np.minimum(noise[..., 0], 1)) & present.any(-1)
     points, present = _false_poses(composer, points, present, false, scenes.size, rng)
-    identity = np.where(false, -1, np.arange(PEOPLE))
+    identity = np.where(false, -1, np.arange(MAX_PEOPLE))
     # Now and then a track has taken a false pose, as it happens to trackers.
     swallowed = false & (rng.random(false.shape) < 0.15)
     swallowed[:, 0] = False
-    identity = np.where(swallowed, np.arange(PEOPLE), identity)
+    identity = np.where(swallowed, np.arange(MAX_PEOPLE), identity)
     boxes = full_boxes(points, present, rng)
     behind = depth_order(boxes, rng)
 
@@ -175,7 +175,7 @@ def _known(boxes: FloatArray, keypoints: FloatArray, kept: BoolArray, kind: IntA
 def _with_standing(
     composer: SceneComposer, points: FloatArray, present: BoolArray, size: FloatArray, rng: np.random.Generator
 ) -> tuple[FloatArray, BoolArray, BoolArray]:
-    """Puts a pose that stands still into the last place of some scenes where nobody is; and [S, P] where it did."""
+    """Adds a pose that stands still to some scenes with a free last place. Returns also where, [S, P]."""
     free = ~present[:, :, -1].any((1, 2)) & (rng.random(len(points)) < STANDING_SHARE)
     scene = np.flatnonzero(free)
     row = rng.integers(0, len(composer.tracks), len(scene))
@@ -185,7 +185,7 @@ def _with_standing(
     at = np.where(there.any(1)[:, None], centroids(points[scene, 0, host], present[scene, 0, host]), size[scene] / 2)
     place = at + rng.normal(0, 0.7, at.shape) * height[:, None]
     scale = height / composer.heights[row] * np.exp(rng.normal(0, 0.3, len(row)))
-    pose = (composer.tracks.keypoints[row] - composer.centres[row][:, None]) * scale[:, None, None] + place[:, None]
+    pose = (composer.tracks.keypoints[row] - composer.centers[row][:, None]) * scale[:, None, None] + place[:, None]
     points, present = points.copy(), present.copy()
     points[scene, :, -1], present[scene, :, -1] = pose[:, None], composer.tracks.present[row][:, None]
     standing = np.zeros((len(points), points.shape[2]), bool)
@@ -254,7 +254,7 @@ def _false_poses(
     near = centroids(points[false], present[false]) + distance[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)
     place = np.where(beside[:, None], near, rng.random((number, 2)) * size[scene])
     points, present = points.copy(), present.copy()
-    centre = composer.centres[row]
+    centre = composer.centers[row]
     points[scene, frame, person] = (foreign - centre[:, None]) * scale[:, None, None] + place[:, None]
     present[scene, frame, person] = there
     return points, present
@@ -286,8 +286,8 @@ def track_pairs(detections: Detections) -> TrackBatch:
         shift = camera_shift(keypoints, visible, expected.reshape(*newest.shape, 2), newest)
         camera = camera + shift
         keypoints = (keypoints - shift[:, None, None]) * visible[..., None]
-        boxes = moved_boxes(detections.boxes[:, frame].reshape(-1, 4), -camera.repeat(PEOPLE, 0))
-        boxes = boxes.reshape(count, PEOPLE, 4)
+        boxes = moved_boxes(detections.boxes[:, frame].reshape(-1, 4), -camera.repeat(MAX_PEOPLE, 0))
+        boxes = boxes.reshape(count, MAX_PEOPLE, 4)
         rivals = overlap(keypoints, scores, boxes, pose_sizes(keypoints, visible))
         if frame in (0, EARLIER):
             distance = track_distances(keypoints, visible, expected, histories)
@@ -303,7 +303,7 @@ def track_pairs(detections: Detections) -> TrackBatch:
             )
             same = detections.identity[scene, frame, pose] == track
             at = scene + len(parts) * count
-            parts.append((tokens, summary, at * PEOPLE + pose, at * TRACKS + track, same))
+            parts.append((tokens, summary, at * MAX_PEOPLE + pose, at * TRACKS + track, same))
         past.add(keypoints, scores, boxes, rivals, detections, frame)
     tokens, summary, pose, track, same = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return TrackBatch(tokens, summary, pose, track, same, len(parts) * count)
@@ -354,12 +354,12 @@ class _Past:
         seen = (scores > 0).any(-1)
         identity = detections.identity[:, frame]
         here = np.concatenate([seen & (identity >= 0), np.zeros((len(scores), STRANGERS), bool)], 1)
-        pose = np.broadcast_to(np.arange(TRACKS) % PEOPLE, here.shape).copy()
+        pose = np.broadcast_to(np.arange(TRACKS) % MAX_PEOPLE, here.shape).copy()
         scene, stranger = np.nonzero(seen & (identity < 0))
-        slot = PEOPLE + stranger % STRANGERS
+        slot = MAX_PEOPLE + stranger % STRANGERS
         here[scene, slot], pose[scene, slot] = True, stranger
         forgotten = here.copy()
-        forgotten[:, :PEOPLE] = False
+        forgotten[:, :MAX_PEOPLE] = False
         self.scores[forgotten] = 0  # another false pose is another stranger
         self.boxes[forgotten] = 0
         before = np.broadcast_to(detections.seconds[:, frame, None], here.shape)

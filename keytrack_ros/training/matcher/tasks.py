@@ -15,7 +15,7 @@ from keytrack_ros.matching.tokens import PairTokens
 from keytrack_ros.matching.track_network import MatcherNetwork, TrackNetwork, TrackNetworkOptions
 from keytrack_ros.training.matcher.options import TrainOptions
 from keytrack_ros.training.matcher.pairs import Batch, PairSampler
-from keytrack_ros.training.matcher.scene_composition import PEOPLE, SceneComposer
+from keytrack_ros.training.matcher.scene_composition import MAX_PEOPLE, SceneComposer
 from keytrack_ros.training.matcher.scenes import TRACKS, SceneSampler, TrackBatch
 from keytrack_ros.training.matcher.tracks import Tracks
 
@@ -26,7 +26,7 @@ _IMPOSSIBLE = -1e4
 
 
 class Task(Protocol):
-    """A network with the batches it learns from; all chance comes from the generator that it is given."""
+    """A network with the batches it learns from; all randomness comes from the given generator."""
 
     def network(self) -> MatcherNetwork: ...
 
@@ -116,8 +116,8 @@ class PairTask:
 class TrackTask:
     """Which track does a pose continue, if any, and which pose continues a track?
 
-    Cross-entropy of both answers, "none" being one of them with logit 0: people who look alike compete, as they do in
-    the tracker. Accuracy is that of the poses' answers.
+    Cross-entropy of both answers, with "none" as an answer of logit 0: people who look alike compete, as they do in the
+    tracker. Accuracy is that of the poses' answers.
     """
 
     def __init__(self, training: Tracks, validation: Tracks, options: TrainOptions, device: torch.device) -> None:
@@ -125,7 +125,7 @@ class TrackTask:
         for tracks in (training, validation):
             people = np.unique(np.stack([tracks.video, tracks.person], 1), axis=0)
             if len(people) == len(tracks):
-                raise DataError("nobody in the tracks is seen in two frames: there is nothing to continue")
+                raise DataError("no person in the tracks is seen in two frames: there is nothing to continue")
         self._sampler = SceneSampler(SceneComposer(training))
         scenes = SceneSampler(SceneComposer(validation, compose=False))
         rng = np.random.default_rng(_VALIDATION_SEED)
@@ -144,9 +144,9 @@ class TrackTask:
             logits: Tensor = network(*inputs).float()
         place = tuple(
             torch.from_numpy(rows).to(self._device)
-            for rows in (batch.pose // PEOPLE, batch.pose % PEOPLE, batch.track % TRACKS)
+            for rows in (batch.pose // MAX_PEOPLE, batch.pose % MAX_PEOPLE, batch.track % TRACKS)
         )
-        table = torch.full((batch.frames, PEOPLE, TRACKS), _IMPOSSIBLE, device=self._device)
+        table = torch.full((batch.frames, MAX_PEOPLE, TRACKS), _IMPOSSIBLE, device=self._device)
         same = torch.zeros_like(table, dtype=torch.bool)
         table = table.index_put(place, logits)
         same = same.index_put(place, torch.from_numpy(batch.same).to(self._device))
@@ -160,12 +160,12 @@ class TrackTask:
 
 
 def _answers(table: Tensor, same: Tensor) -> tuple[Tensor, float]:
-    """Loss and accuracy of the rows' answers: [F, A, B] logits and truth → which of B, or none.
+    """Loss and accuracy of the rows' answers: [F, A, B] logits and targets → which of B, or none.
 
     Rows without anybody to compare with are left out.
     """
     asked = (table > _IMPOSSIBLE / 2).any(2)
     answers = torch.cat([table, torch.zeros_like(table[:, :, :1])], 2)[asked]
     none = torch.full_like(asked, table.shape[2], dtype=torch.long)
-    truth = torch.where(same.any(2), same.float().argmax(2), none)[asked]
-    return cross_entropy(answers, truth), (answers.argmax(1) == truth).float().mean().item()
+    target = torch.where(same.any(2), same.float().argmax(2), none)[asked]
+    return cross_entropy(answers, target), (answers.argmax(1) == target).float().mean().item()

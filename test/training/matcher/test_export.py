@@ -15,11 +15,11 @@ from keytrack_ros.training.matcher.export import export_matcher, largest_differe
 
 
 def pairs(count: int) -> dict[str, np.ndarray]:
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     types = np.tile(np.arange(15), (count, 2))
     segments = np.repeat(np.tile([[0, 3]], (count, 1)), 15, 1)
-    mask = chance.random((count, 30)) < 0.7
-    return {"positions": chance.integers(0, 432, (count, 30)), "types": types, "segments": segments, "mask": mask}
+    mask = rng.random((count, 30)) < 0.7
+    return {"positions": rng.integers(0, 432, (count, 30)), "types": types, "segments": segments, "mask": mask}
 
 
 @pytest.mark.parametrize("segments", ["distinct", "paper"])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from keytrack_ros.errors import DataError
-from keytrack_ros.training.matcher.scene_composition import HISTORY, PEOPLE, SceneComposer
+from keytrack_ros.training.matcher.scene_composition import HISTORY, MAX_PEOPLE, SceneComposer
 from keytrack_ros.training.matcher.scenes import TRACKS, Detections, SceneSampler, detected, track_pairs
 from keytrack_ros.training.matcher.tracks import (
     is_held_back,
@@ -39,7 +39,7 @@ class TestSceneComposer:
     def test_uncomposed_scenes_are_those_of_the_videos(self, tracks):
         composer = SceneComposer(tracks, compose=False)
         scenes = composer.draw(20, np.random.default_rng(0))
-        assert scenes.keypoints.shape == (20, HISTORY + 1, PEOPLE, 15, 2)
+        assert scenes.keypoints.shape == (20, HISTORY + 1, MAX_PEOPLE, 15, 2)
         there = scenes.present.any(-1)
         assert (there.sum(2).max(1) == 3).all()  # three people a video
         known = {tuple(points[1]) for points in tracks.keypoints.tolist()}
@@ -81,7 +81,7 @@ class TestDetections:
         false = (many.identity < 0) & seen
         assert 0.01 < false.sum() / seen.sum() < 0.04
         real = many.identity[many.identity >= 0]
-        assert set(real.tolist()) == set(range(PEOPLE))
+        assert set(real.tolist()) == set(range(MAX_PEOPLE))
 
     def test_time_runs_backwards_from_now(self, many):
         assert (many.seconds[:, 0] == 0).all()
@@ -95,7 +95,7 @@ class TestPairs:
         batch = SceneSampler(composer).batch(40, np.random.default_rng(4))
         assert batch.frames == 80
         assert len(batch.tokens) == len(batch.summary) == len(batch.same) == len(batch.pose)
-        assert (batch.pose // PEOPLE == batch.track // TRACKS).all()  # of one frame
+        assert (batch.pose // MAX_PEOPLE == batch.track // TRACKS).all()  # of one frame
         assert 0.1 < batch.same.mean() < 0.6
         for rows in (batch.pose[batch.same], batch.track[batch.same]):
             assert len(set(rows.tolist())) == len(rows)  # nobody is two people
@@ -109,7 +109,7 @@ class TestPairs:
         scene = SceneComposer(tracks, compose=False).draw(8, rng)
         seen = scene.present.any(-1)
         pan = np.cumsum(np.tile([15.0, -8.0], (HISTORY + 1, 1)), 0)[None, :, None, None].astype(np.float32)
-        identity = np.broadcast_to(np.arange(PEOPLE), seen.shape)
+        identity = np.broadcast_to(np.arange(MAX_PEOPLE), seen.shape)
 
         def summaries(keypoints):
             scores = scene.present.astype(np.float32)

@@ -26,12 +26,12 @@ def write_tracks(folder: Path, frames: int = 12, people: int = 3) -> Path:
 
 def walkers(videos: list[str], frames: int, people: int, seed: int) -> dict[str, np.ndarray]:
     """Rows of all videos: every person keeps a speed and never meets another's place."""
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     rows: dict[str, list[object]] = {"video": [], "person": [], "frame": [], "kpts": []}
     for video in videos:
         for person in range(people):
-            x, y = 150 + 280 * person + chance.uniform(-40, 40), chance.uniform(150, 400)
-            speed = chance.uniform(-2, 2, 2)
+            x, y = 150 + 280 * person + rng.uniform(-40, 40), rng.uniform(150, 400)
+            speed = rng.uniform(-2, 2, 2)
             for frame in range(frames):
                 rows["video"].append(video)
                 rows["person"].append(person)
