@@ -117,7 +117,7 @@ def measured(video: Path, repeats: int, threads: int) -> Iterator[tuple[int, Flo
         people: Stages(detector, estimator, PoseTracker(TrackerOptions(), matcher), Crowd(pictures, people))
         for people in PEOPLE
     }
-    warm_up = TrackerOptions().memory_frames + 1
+    warm_up = TrackerOptions().delta + 1
     times: dict[int, list[list[float]]] = {people: [] for people in PEOPLE}
     for number in range(warm_up + repeats):
         for people, stages in runs.items():

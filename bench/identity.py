@@ -137,7 +137,7 @@ def extents(poses: Poses) -> FloatArray:
     return keypoint_boxes(poses.keypoints, poses.scores)
 
 
-PAPER = TrackerOptions(model="pose_entailment_paper", memory_frames=4, match_threshold=0.5, gating=False)
+PAPER = TrackerOptions(model="pose_entailment_paper", delta=4, match_threshold=0.5, gating=False)
 
 OURS = {
     "default: track entailment": TrackerOptions(),
@@ -148,13 +148,13 @@ OURS = {
 """The two configurations of the package, each with and without clear cases settled by geometry."""
 
 RIVALS: dict[str, tuple[Callable[[], Matcher | TrackMatcher], TrackerOptions]] = {
-    "IoU": (IouMatcher, TrackerOptions(gating=False, match_threshold=0.001, memory_frames=4)),
+    "IoU": (IouMatcher, TrackerOptions(gating=False, match_threshold=0.001, delta=4)),
     "IoU with t−1, boxes x 1.75": (
         GrownIouMatcher,
-        TrackerOptions(gating=False, match_threshold=0.001, memory_frames=1),
+        TrackerOptions(gating=False, match_threshold=0.001, delta=1),
     ),
-    "OKS": (OksMatcher, TrackerOptions(gating=False, match_threshold=0.001, memory_frames=4)),
-    "OKS, sigmas x 4": (WideOksMatcher, TrackerOptions(gating=False, match_threshold=0.005, memory_frames=4)),
+    "OKS": (OksMatcher, TrackerOptions(gating=False, match_threshold=0.001, delta=4)),
+    "OKS, sigmas x 4": (WideOksMatcher, TrackerOptions(gating=False, match_threshold=0.005, delta=4)),
     "IoU of boxes with prediction": (
         lambda: PredictedBoxMatcher(0.0),
         TrackerOptions(gating=False, match_threshold=0.05),
@@ -434,7 +434,7 @@ def time_matching(people: int = 20, frames: int = 60, threads: int = 0) -> None:
             began = time.perf_counter()
             tracker.update(crowd, size, frame / FPS)
             seconds.append(1e3 * (time.perf_counter() - began))
-        steady = seconds[options.memory_frames :]
+        steady = seconds[options.delta :]
         typer.echo(f"{name}: {people} people, median {np.median(steady):.1f} ms, fastest {min(steady):.1f} ms")
 
 

@@ -39,7 +39,7 @@ from keytrack_ros.tracker import PoseTracker, TrackerOptions
 
 SIZE = (1280, 720)
 FPS = 25.0
-PAPER = TrackerOptions(model="pose_entailment_paper", memory_frames=4, match_threshold=0.5, gating=False)
+PAPER = TrackerOptions(model="pose_entailment_paper", delta=4, match_threshold=0.5, gating=False)
 
 
 class PlainNetwork(EntailmentNetwork):
@@ -140,7 +140,7 @@ def main(
         for name, tracker in trackers.items():
             began, spent = time.perf_counter(), time.process_time()
             tracker.update(poses, SIZE, number / FPS)
-            if number >= TrackerOptions().memory_frames:  # from then on every memory is full
+            if number >= TrackerOptions().delta:  # from then on every memory is full
                 wall[name].append(1e3 * (time.perf_counter() - began))
                 cpu[name].append(1e3 * (time.process_time() - spent))
     table = Table("matcher", "wall ms, median", "p95", "CPU ms, median", "plain / this, wall", "CPU")

@@ -34,6 +34,7 @@ import typer
 from scipy import special, stats
 
 from bench.identity import FPS, SETTINGS, Score, sequences
+from keytrack_ros.cli.training_progress import run_to_the_end
 from keytrack_ros.errors import DataError, KeytrackError, OptionError
 from keytrack_ros.inference.cards import MatcherCard
 from keytrack_ros.inference.options import InferenceOptions
@@ -46,10 +47,9 @@ from keytrack_ros.poses import FloatArray, IntArray, Poses
 from keytrack_ros.research.association import ASSIGNMENTS, Associator
 from keytrack_ros.tracker.tracker import TrackerOptions, candidate_pairs
 from keytrack_ros.training.common.checkpoint import differing
-from keytrack_ros.training.common.progress import run_to_the_end
 from keytrack_ros.training.common.setup import training_device
 from keytrack_ros.training.matcher.export import export_matcher
-from keytrack_ros.training.matcher.options import FIT_FOR_ANY_RUN, RECIPES, TrainOptions
+from keytrack_ros.training.matcher.options import CHANGEABLE, RECIPES, TrainOptions
 from keytrack_ros.training.matcher.pairs import PairSampler
 from keytrack_ros.training.matcher.tasks import PairTask, pair_sampler
 from keytrack_ros.training.matcher.tracks import Tracks, held_back_videos, load_tracks, training_videos
@@ -137,7 +137,7 @@ class Experiment:
         """Accuracies and the tracker's scores of a variant, which is trained first if it is not there yet."""
         folder = self.out / slug(name)
         options = asdict(self.options(changes))
-        asked = {key: value for key, value in options.items() if key not in FIT_FOR_ANY_RUN or key == "prior"}
+        asked = {key: value for key, value in options.items() if key not in CHANGEABLE or key == "prior"}
         asked |= {"settings": self.settings, "pairs": self.pairs}
         asked["data"] = f"{self.known.fingerprint} {self.held_back.fingerprint}"
         return kept(folder / "figures.json", asked, lambda: self._measured(name, changes))
@@ -169,9 +169,9 @@ class Experiment:
             run_to_the_end(
                 training,
                 options.steps,
-                options.steps_per_epoch,
-                lambda seen: f"{name}  loss {seen.means['loss']:.3f}  {seen.examples_per_second:.0f} pairs/s",
-                lambda: None,
+                lambda progress: (
+                    f"{name}  loss {progress.means['loss']:.3f}  {progress.examples_per_second:.0f} pairs/s"
+                ),
             )
         assert isinstance(training.network, EntailmentNetwork)
         return training.network

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keytrack_ros.geometry import oks
+from keytrack_ros.geometry import box_iou, oks
+from keytrack_ros.matching.boxes import exists
 from keytrack_ros.matching.histories import collect_histories, expected_poses
 from keytrack_ros.matching.matcher import TrackQuery
 from keytrack_ros.poses import FloatArray, Poses
@@ -31,6 +32,7 @@ CAUSES = {
     "far": "new: no track is near enough to be compared",
     "taken": "new: poses that fit better got the tracks that it could have continued",
     "weak": "new: no track reaches the threshold",
+    "untracked": "not tracked: continues no track, and its box score is too low to begin one",
 }
 
 
@@ -48,6 +50,7 @@ class Candidate:
         predicted_oks: OKS with where the track should be at constant velocity, the camera's motion included.
         last_oks: OKS with the track's last pose where that was.
         distance_px: mean distance of shared keypoints from where the track should be; None if none is shared.
+        box_iou: IoU of the detected box with the expected one; None where boxes are no evidence.
         taken_by: row of the pose that continues the track in this frame, if any.
     """
 
@@ -60,6 +63,7 @@ class Candidate:
     predicted_oks: float
     last_oks: float
     distance_px: float | None
+    box_iou: float | None
     taken_by: int | None
 
 
@@ -68,7 +72,7 @@ class PoseExplanation:
     """Why one pose got its id.
 
     Attributes:
-        track_id: the id that it got.
+        track_id: the id that it got; −1 if it is not tracked.
         cause: one of `CAUSES`; the first two continue a track, with the others one begins.
         score: by which it continues its track; 0 for a new one.
         margin: how many times larger the odds of the choice are than those of the nearest alternative (another track,
@@ -100,7 +104,7 @@ class FrameExplanation:
     """Why the P poses of a frame got their ids, and what of the T remembered tracks geometry expected.
 
     Attributes:
-        threshold: the least score by which a track is continued.
+        threshold: the least score by which a track is continued; a lost one needs `TrackerOptions.rebirth_threshold`.
         shift: x and y in pixels by which the picture was found to have moved since the frame before.
         poses: P, in the order of the tracker's answer.
         last: T poses, where each track was last seen, with ids.
@@ -137,6 +141,8 @@ def explain(comparison: Comparison, tracked: Poses, threshold: float) -> FrameEx
     row_of = {int(track_id): row for row, track_id in enumerate(tracked.track_ids)}
     taken = [row_of.get(track_id) for track_id in query.track_ids.tolist()]
     asked = _pairs(comparison)
+    overlap = _box_overlap(query, found.shift)
+    required = dict(zip(query.track_ids.tolist(), comparison.thresholds.tolist(), strict=True))
     newest = {int(track_id): k for k, track_id in reversed(list(enumerate(query.past.track_ids)))}
 
     def network(row: int, track: int) -> float | None:
@@ -161,6 +167,7 @@ def explain(comparison: Comparison, tracked: Poses, threshold: float) -> FrameEx
             predicted_oks=float(predicted[row, track]),
             last_oks=float(resting[row, track]),
             distance_px=float(apart[shared].mean()) if shared.any() else None,
+            box_iou=None if overlap is None or not exists(query.current.boxes[row]) else float(overlap[row, track]),
             taken_by=taken[track],
         )
 
@@ -174,7 +181,7 @@ def explain(comparison: Comparison, tracked: Poses, threshold: float) -> FrameEx
             geometry = int(query.track_ids[likeliest]), float(predicted[row, likeliest])
         track_id = int(tracked.track_ids[row])
         blank = not query.current.visible[row].any()
-        cause = _cause(track_id, candidates, threshold, blank=blank, first=len(query.track_ids) == 0)
+        cause = _cause(track_id, candidates, required, blank=blank, first=len(query.track_ids) == 0)
         nearest = min(_alternatives(row, track_id, candidates, scores, query, tracked, threshold), default=None)
         poses.append(
             PoseExplanation(
@@ -209,12 +216,25 @@ def _geometry(query: TrackQuery) -> tuple[Poses, Poses]:
     return query.past[rows], Poses(expected, scores, track_ids=query.track_ids)
 
 
-def _cause(track_id: int, candidates: tuple[Candidate, ...], threshold: float, *, blank: bool, first: bool) -> str:
+def _cause(
+    track_id: int, candidates: tuple[Candidate, ...], required: dict[int, float], *, blank: bool, first: bool
+) -> str:
     if track_id in [candidate.track_id for candidate in candidates]:
         return "best" if candidates[0].track_id == track_id else "next"
+    if track_id < 0:
+        return "untracked"
     if first or blank or not candidates:
         return "first" if first else "blank" if blank else "far"
-    return "taken" if candidates[0].score >= threshold else "weak"
+    return "taken" if any(c.score >= required[c.track_id] for c in candidates) else "weak"
+
+
+def _box_overlap(query: TrackQuery, shift: FloatArray) -> FloatArray | None:
+    """[P, T] IoU of the detected boxes with those expected; None where boxes are no evidence."""
+    if query.expected is None:
+        return None
+    centers, half = query.expected.centers + shift, query.expected.sizes / 2
+    expected = np.concatenate([centers - half, centers + half], 1)
+    return box_iou(query.current.boxes[:, None], expected[None])
 
 
 def _alternatives(
@@ -289,7 +309,8 @@ def _said(candidate: Candidate) -> str:
     oks_said = f"predicted OKS {candidate.predicted_oks:.2f}"
     if candidate.network is None:
         return f"nobody else is around, {oks_said}"
-    return f"score {candidate.score:.2f}, network {candidate.network:.2f}, {oks_said}"
+    box_said = "" if candidate.box_iou is None else f", box IoU {candidate.box_iou:.2f}"
+    return f"score {candidate.score:.2f}, network {candidate.network:.2f}, {oks_said}{box_said}"
 
 
 def _ago(frames: int) -> str:

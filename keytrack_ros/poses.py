@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,19 @@ FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 ImageArray = npt.NDArray[np.uint8]
+
+
+class TrackState(IntEnum):
+    """Life of a track; the numbers are those of `msg/TrackedPose`.
+
+    A track begins TENTATIVE, is CONFIRMED once seen often enough, and LOST while it is not seen; then it is continued
+    or ends. A pose is UNTRACKED if it neither continues a track nor may begin one.
+    """
+
+    UNTRACKED = 0
+    TENTATIVE = 1
+    CONFIRMED = 2
+    LOST = 3
 
 
 @dataclass(frozen=True)
@@ -30,7 +44,8 @@ class Poses:
         boxes: [P, 4] float32, x_min, y_min, x_max, y_max in pixels; by default the extent of the keypoints present.
         box_scores: [P] float32, confidence of the detector; NaN for a carried-over box; by default 1.
         carried: [P] bool, True for a pose found in a box carried over from the frame before (TOKS).
-        track_ids: [P] int64, −1 until assigned; afterwards ≥ 1.
+        track_ids: [P] int64, −1 until assigned and for untracked poses; otherwise ≥ 1.
+        states: [P] uint8, of the pose's track, see `TrackState`.
         match_scores: [P] float32, how surely the pose continues its track, 0..1; 0 for a track's first pose.
         ages: [P] int64, frames since the track began.
 
@@ -46,6 +61,7 @@ class Poses:
     track_ids: IntArray = None  # type: ignore[assignment]
     match_scores: FloatArray = None  # type: ignore[assignment]
     ages: IntArray = None  # type: ignore[assignment]
+    states: npt.NDArray[np.uint8] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         count = len(self.scores)
@@ -64,6 +80,7 @@ class Poses:
             "track_ids": (-1, (count,), np.int64),
             "match_scores": (0.0, (count,), np.float32),
             "ages": (0, (count,), np.int64),
+            "states": (TrackState.UNTRACKED, (count,), np.uint8),
         }
         for name, (default, shape, dtype) in defaults.items():
             value = getattr(self, name)

@@ -29,8 +29,8 @@ import yaml
 from get_sample_video import sample_video
 
 from keytrack_ros.cli.console import FrameProgress, console, say_error
+from keytrack_ros.cli.signals import stop_signals
 from keytrack_ros.cli.summary import RunStatistics, show_summary
-from keytrack_ros.cli.track import stop_signals
 from keytrack_ros.errors import KeytrackError
 from keytrack_ros.inference.cards import DetectorCard, MatcherCard, PoseCard
 from keytrack_ros.inference.registry import find_model

@@ -149,7 +149,7 @@ class TestGeometry:
 
 @pytest.mark.parametrize(("model", "pairs"), [("auto", 0), ("pose_entailment_paper", 3)])
 def test_the_shipped_networks(model: str, pairs: int):
-    options = TrackerOptions(model=model, memory_frames=3, match_threshold=0.5, gating=False)
+    options = TrackerOptions(model=model, delta=3, match_threshold=0.5, gating=False)
     tracker = PoseTracker(options)
     for frame in range(5):
         found = explained(tracker, people((100 + 4 * frame, 300), (180 - 4 * frame, 304)), frame / 10)

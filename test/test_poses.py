@@ -18,6 +18,7 @@ def test_fields_have_the_documented_dtypes_and_defaults():
         "track_ids": "int64",
         "match_scores": "float32",
         "ages": "int64",
+        "states": "uint8",
     }
     assert poses.track_ids.tolist() == [-1, -1]
     # The toy person's keypoints span 0.8 of 60 x 160 px.

@@ -98,7 +98,7 @@ def _network(model: str, folders: list[Path]) -> tuple[MatcherCard, EntailmentNe
     from keytrack_ros.inference.cards import MatcherCard
     from keytrack_ros.inference.registry import find_model
     from keytrack_ros.matching.network import EntailmentNetwork
-    from keytrack_ros.training.matcher.export import load_weights
+    from keytrack_ros.matching.weights import load_weights
 
     card = find_model(MatcherCard, model, folders)
     if card.input != "pairs":

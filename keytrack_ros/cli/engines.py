@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from keytrack_ros.cli.calibration import Batch, detector_batches, pose_batches, read_images
 from keytrack_ros.cli.console import console, shown_warnings
-from keytrack_ros.cli.track import stop_signals
+from keytrack_ros.cli.signals import stop_signals
 from keytrack_ros.errors import ModelError, OptionError
 from keytrack_ros.inference.cards import DetectorCard, MatcherCard, PoseCard
 from keytrack_ros.inference.images import network_input

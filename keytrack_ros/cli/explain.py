@@ -14,7 +14,6 @@ from keytrack_ros.media.explanation_drawing import draw_explanation
 from keytrack_ros.media.explanation_writer import ExplanationWriter
 from keytrack_ros.media.files import require_free
 from keytrack_ros.media.frames import Frame, Selection
-from keytrack_ros.poses import Poses
 from keytrack_ros.tracker.tracker import Comparison
 
 logger = logging.getLogger(__name__)
@@ -82,8 +81,9 @@ class Explanations:
             path.unlink(missing_ok=True)
         self._writer = ExplanationWriter(request.path, overwrite=overwrite)
 
-    def write(self, frame: Frame, poses: Poses, comparison: Comparison) -> None:
-        """Explains one frame."""
+    def write(self, frame: Frame, comparison: Comparison) -> None:
+        """Explains one frame, tentative tracks included."""
+        poses = comparison.tracked
         explanation = explain(comparison, poses, self._threshold)
         self._writer.write(frame.index, frame.stamp_s, explanation)
         if frame.index == self._request.frame:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from types import FrameType
 from typing import Any
 
 import keytrack_ros
 from keytrack_ros.cli.console import FrameProgress, Warnings, console, shown_warnings
 from keytrack_ros.cli.explain import ExplainRequest, Explanations
+from keytrack_ros.cli.signals import stop_signals
 from keytrack_ros.cli.summary import RunStatistics, show_summary
 from keytrack_ros.errors import OptionError, OutputError
 from keytrack_ros.media.bag_writer import BagWriter
@@ -78,7 +78,7 @@ class _Results:
             self._trails.update(poses)
             self._video.write(draw_poses(frame.image_bgr, poses, trails=self._trails))
         if self._explanations is not None and comparison is not None:
-            self._explanations.write(frame, poses, comparison)
+            self._explanations.write(frame, comparison)
 
     def __enter__(self) -> _Results:
         return self
@@ -185,27 +185,6 @@ def _run(
         seconds = {"reading": read - began, **pipeline.stage_seconds, "writing": perf_counter() - processed}
         statistics.add(poses, seconds)
         progress.advance(len(poses))
-
-
-@contextmanager
-def stop_signals() -> Iterator[list[signal.Signals]]:
-    """Within it, the first Ctrl-C or SIGTERM only fills the list, so that a frame is never left half written.
-
-    The second one interrupts at once.
-    """
-    caught: list[signal.Signals] = []
-
-    def note(number: int, _: FrameType | None) -> None:
-        if caught:
-            raise KeyboardInterrupt
-        caught.append(signal.Signals(number))
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _result_paths(request: TrackRequest) -> dict[str, Path]:

@@ -1,24 +1,89 @@
-"""`keytrack train …`: training from the command line, with progress, Ctrl-C and `--resume`."""
+"""`keytrack train …`: one command for each network, with progress, Ctrl-C, `--config` and `--resume`."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
+import cv2
 import typer
+import yaml
 
-from keytrack_ros.errors import KeytrackError
-from keytrack_ros.options import Options
-from keytrack_ros.training.common.progress import console
+from keytrack_ros.cli.console import console
+from keytrack_ros.cli.training_progress import require_packages, run_to_the_end
+from keytrack_ros.errors import OptionError
+from keytrack_ros.options import Options, Value
 from keytrack_ros.training.detector.options import DetectorTrainOptions
 from keytrack_ros.training.matcher.options import RECIPES, TrainOptions
 from keytrack_ros.training.pose.options import PoseTrainOptions
 
+if TYPE_CHECKING:
+    from keytrack_ros.training.common.run import Progress, TrainingRun
+
 train_app = typer.Typer(no_args_is_help=True, help="Train networks.")
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that can be trained.
+
+    Attributes:
+        options: of its training.
+        training: class of its training, as module:name; imported when the command runs, since it needs torch.
+        data: what the folder of --data holds.
+        example: what a batch is made of, in the plural.
+        help: of the command.
+        recipes: option values by name, for an option `recipe`.
+    """
+
+    options: type[Options]
+    training: str
+    data: str
+    example: str
+    help: str
+    recipes: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+
+
+_COCO = "folder with images/ and annotations/NAME_train.json, NAME_val.json (COCO or PoseTrack 2018)"
+_RUN_FOLDER = (
+    "The run folder gets checkpoint.pt, log.csv, curves.png and, of image networks, samples.png (training images to "
+    "look at); at the end {files}, which a tracker uses when the folder is named by --models. Ctrl-C stops after the "
+    "current step; --resume continues from there. --config names a YAML file with option values, such as those of "
+    "config/training; options that are named on the command line win."
+)
+
+NETWORKS = {
+    "matcher": Network(
+        TrainOptions,
+        "keytrack_ros.training.matcher.training:MatcherTraining",
+        "folder with pose tracks: bonn_train.npz, somof_valid.npz and penn_action.npz",
+        "examples",
+        "Train the matcher on pose tracks.\n\nRecipes: `default` (the track network that ships), `pairs` (Pose "
+        "Entailment in the same time), `paper` (Pose Entailment as written in the paper, A.4). Options that are named "
+        "win over the recipe's.\n\n" + _RUN_FOLDER.format(files="pose_entailment.pt, .onnx and .yaml"),
+        RECIPES,
+    ),
+    "detector": Network(
+        DetectorTrainOptions,
+        "keytrack_ros.training.detector.training:DetectorTraining",
+        _COCO,
+        "images",
+        "Train the person detector on images with boxes.\n\n"
+        + _RUN_FOLDER.format(files="person_detector.onnx and .yaml"),
+    ),
+    "pose": Network(
+        PoseTrainOptions,
+        "keytrack_ros.training.pose.training:PoseTraining",
+        "folder with images and pseudo (teachers' labels)",
+        "people",
+        "Train HRNet on images of people with keypoints.\n\n"
+        + _RUN_FOLDER.format(files="hrnet_w16.onnx, .pt and .yaml (or w32, w48)"),
+    ),
+}
 
 
 @train_app.callback()
@@ -26,63 +91,91 @@ def train() -> None:
     """Train networks on a CPU or GPU; every run can be stopped and resumed."""
 
 
-def _matcher(context: typer.Context, data: Path, out: Path, resume: bool = False, **values: Any) -> None:
-    """Train the matcher on pose tracks.
+def run_training(network: Network, data: Path, out: Path, resume: bool, options: Options) -> None:
+    """Trains a network in the folder `out`, from the beginning or from its checkpoint, and exports it.
 
-    Recipes: `default` (the track network that ships), `pairs` (Pose Entailment in the same time), `paper` (Pose
-    Entailment as written in the paper, A.4). Options that are named win over the recipe's.
-
-    The run folder gets checkpoint.pt, log.csv, loss.png, and at the end pose_entailment.pt, .onnx and .yaml, which a
-    tracker uses when the folder is named by --models. Ctrl-C stops after the running step; --resume goes on from there.
+    Raises KeytrackError for anything wrong with data, folder or options; typer.Exit when interrupted.
     """
-    from keytrack_ros.cli.train_matcher import train_matcher
+    require_packages()
+    module, _, name = network.training.partition(":")
+    training: TrainingRun[Any] = getattr(import_module(module), name).open(data, out, options, resume)
+    console.print(training.data_summary)
+    out.mkdir(parents=True, exist_ok=True)
+    samples = training.sample_sheet()
+    if samples is not None:
+        cv2.imwrite(str(out / "samples.png"), samples)
 
-    with _errors_shown():
-        train_matcher(data, out, resume, TrainOptions(**_with_recipe(context, values)))
+    def text(progress: Progress) -> str:
+        means = "  ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in progress.means.items())
+        rate = f"{progress.examples_per_second:.0f} {network.example}/s"
+        return f"epoch {progress.epoch}  {means}  {training.headline}  {rate}"
+
+    run_to_the_end(training, training.steps, text, training.draw_curves, training.steps_per_epoch)
+    training.draw_curves()
+    files = training.export()
+    for panel in training.panels:
+        console.print(panel.text(training.log[-1]))
+    console.print(f"written: {', '.join(str(file) for file in files)}")
 
 
-def _with_recipe(context: typer.Context, values: dict[str, Any]) -> dict[str, Any]:
-    """Options that were not named take the recipe's values."""
-    recipe = RECIPES.get(values["recipe"], {})
-    sources = {name: context.get_parameter_source(name) for name in recipe}
-    unnamed = [name for name, source in sources.items() if source is not None and source.name == "DEFAULT"]
-    return {**values, **{name: recipe[name] for name in unnamed}}
+def option_values(network: Network, values: Mapping[str, Value], named: set[str], config: Path | None) -> Options:
+    """The options of a run: those named on the command line, then the config file's, then the recipe's.
+
+    Args:
+        network: what is trained.
+        values: of all options, from the command line or its defaults.
+        named: options that stand on the command line.
+        config: YAML file with option values, or None.
+
+    Raises OptionError if the file cannot be read or has an unknown option, or a value is of a wrong type or range.
+    """
+    read = read_config(config, {item.name for item in fields(network.options)}) if config else {}
+    chosen = {name: value for name, value in values.items() if name in named}
+    recipe = {**values, **read, **chosen}.get("recipe")
+    return network.options(**{**values, **network.recipes.get(str(recipe), {}), **read, **chosen})
 
 
-@contextmanager
-def _errors_shown() -> Iterator[None]:
-    """Foreseeable errors end in one line and exit code 1."""
+def read_config(file: Path, known: set[str]) -> dict[str, Value]:
+    """Option values of a YAML file. Raises OptionError if it cannot be read or has a key that is not in `known`."""
     try:
-        yield
-    except KeytrackError as error:
-        console.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise OptionError(f"{file}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise OptionError(f"{file}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise OptionError(f"{file}: a mapping of option names to values is needed")
+    unknown = [str(key) for key in content if key not in known]
+    if unknown:
+        raise OptionError(f"{file}: there is no option '{unknown[0]}'; known are {', '.join(sorted(known))}")
+    return content
 
 
-def _with_options(function: Any, options_class: type[Options], data: str) -> Any:
-    """`function` with a command-line option for every field of `options_class` in place of its `**values`.
+def _command(network: Network) -> Any:
+    """A function with a command-line option for every option of a training."""
 
-    `data` says what the folder named by --data holds. Lines of a paragraph of the help are joined, to be broken as wide
-    as the terminal is.
-    """
-    paragraphs = inspect.cleandoc(function.__doc__).split("\n\n")
-    function.__doc__ = "\n\n".join(paragraph.replace("\n", " ") for paragraph in paragraphs)
-    hints = get_type_hints(options_class)
+    def command(
+        context: typer.Context, data: Path, out: Path, config: Path | None, resume: bool, **values: Any
+    ) -> None:
+        sources = {name: context.get_parameter_source(name) for name in values}
+        named = {name for name, source in sources.items() if source is not None and source.name != "DEFAULT"}
+        run_training(network, data, out, resume, option_values(network, values, named, config))
+
+    hints = get_type_hints(network.options)
     parameters = [
-        _parameter("data", Path, ..., data),
+        inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
+        _parameter("data", Path, ..., network.data),
         _parameter("out", Path, ..., "run folder"),
+        _parameter("config", Path | None, None, "YAML file with option values"),
         _parameter("resume", bool, False, "continue the run in that folder"),
     ]
-    for item in fields(options_class):
+    for item in fields(network.options):
         about = item.metadata
         choices = f" ({', '.join(about['choices'])})" if about["choices"] else ""
         parameters.append(_parameter(item.name, hints[item.name], item.default, about["description"] + choices))
-    if "context" in inspect.signature(function).parameters:
-        keyword = inspect.Parameter.KEYWORD_ONLY
-        parameters.insert(0, inspect.Parameter("context", keyword, annotation=typer.Context))
-    function.__signature__ = inspect.Signature(parameters)
-    function.__annotations__ = {p.name: p.annotation for p in parameters}
-    return function
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    return command
 
 
 def _parameter(name: str, kind: Any, default: Any, text: str) -> inspect.Parameter:
@@ -94,44 +187,5 @@ def _parameter(name: str, kind: Any, default: Any, text: str) -> inspect.Paramet
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=missing, annotation=annotation)
 
 
-train_app.command("matcher")(
-    _with_options(_matcher, TrainOptions, "folder with bonn_train.npz, somof_valid.npz and penn_action.npz")
-)
-
-
-def _detector(data: Path, out: Path, resume: bool = False, **values: Any) -> None:
-    """Train the person detector on images with boxes in COCO form.
-
-    The run folder gets samples.png (training images to look at), checkpoint.pt, log.csv, curves.png, and at the end
-    person_detector.onnx and .yaml, which a tracker uses when the folder is named by --models. Ctrl-C stops after the
-    running step; --resume goes on from there.
-    """
-    from keytrack_ros.cli.train_detector import train_detector
-
-    with _errors_shown():
-        train_detector(data, out, resume, DetectorTrainOptions(**values))
-
-
-train_app.command("detector")(
-    _with_options(_detector, DetectorTrainOptions, "folder with images/ and annotations/NAME_train.json, NAME_val.json")
-)
-
-
-def _pose(data: Path, out: Path, resume: bool = False, **values: Any) -> None:
-    """Train HRNet on people: labels where there are, two teachers' agreement where there are none.
-
-    The run folder gets samples.png (augmented people to look at), checkpoint.pt, log.csv, curves.png, and at the end
-    hrnet_w16.onnx and .yaml (or w32, w48), which a tracker uses when the folder is named by --models. Ctrl-C stops
-    after the running step; --resume goes on from there.
-    """
-    from keytrack_ros.cli.train_pose import train_pose
-
-    with _errors_shown():
-        train_pose(data, out, resume, PoseTrainOptions(**values))
-
-
-train_app.command("pose")(_with_options(_pose, PoseTrainOptions, "folder with images and pseudo (teachers' labels)"))
-
-
-if __name__ == "__main__":
-    train_app()
+for _name, _network in NETWORKS.items():
+    train_app.command(_name, help=_network.help)(_command(_network))

@@ -214,6 +214,9 @@ def write_card(card: ModelCard, file: Path) -> None:
     for item in fields(card):
         if item.metadata.get("yaml", True) and item.name != "name" and values[item.name] not in ("", {}):
             content[item.name] = _plain(values[item.name])
+    if isinstance(card, MatcherCard) and card.input == "tracks":
+        for key in ("grid", "memory_frames", "segments"):  # of pairs only
+            del content[key]
     if isinstance(card, PoseCard):
         sets = [name for name, joints in skeleton.JOINT_SETS.items() if joints == card.joints]
         content["joints"] = sets[0] if sets else list(card.joints)

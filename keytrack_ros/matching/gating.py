@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from keytrack_ros.matching.histories import collect_histories, expected_poses, track_distances
+from keytrack_ros.matching.matcher import TrackQuery, TrackScores
 from keytrack_ros.poses import BoolArray, FloatArray
 
 CLOSE = 0.15
@@ -34,3 +38,14 @@ def clear_cases(distance: FloatArray, frames: FloatArray) -> BoolArray:
 def open_cases(clear: BoolArray) -> BoolArray:
     """[P, T] bool: pairs of a pose and a track that no clear case has."""
     return np.logical_not(np.logical_or(clear.any(1, keepdims=True), clear.any(0, keepdims=True)))
+
+
+def settled_scores(query: TrackQuery) -> TrackScores:
+    """Scores of the clear cases alone, for matchers of pairs, which know no tracks."""
+    histories = collect_histories(query.past, query.gaps, query.seconds, query.track_ids)
+    expected = expected_poses(histories, histories.velocities)
+    current = query.current
+    distance = track_distances(current.keypoints[None], current.visible[None], expected, histories)[0]
+    clear = clear_cases(distance, histories.frames)
+    none = TrackScores.none(len(current), len(query.track_ids))
+    return replace(none, scores=np.where(clear, SETTLED_SCORE, none.scores), settled=clear)

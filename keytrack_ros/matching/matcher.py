@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -42,6 +42,26 @@ class Matcher(Protocol):
 
 
 @dataclass(frozen=True)
+class ExpectedBoxes:
+    """Boxes that T tracks should have in this frame if the camera has rested since the newest remembered one.
+
+    Attributes:
+        centers: [T, 2] float32, pixels.
+        sizes: [T, 2] float32, width and height in pixels.
+        center_std: [T] float32, standard deviation of a detected center along each axis, pixels.
+        size_std: [T, 2] float32, standard deviation of the logarithms of a detected width and height.
+    """
+
+    centers: FloatArray
+    sizes: FloatArray
+    center_std: FloatArray
+    size_std: FloatArray
+
+    def __getitem__(self, rows: IntArray | BoolArray) -> ExpectedBoxes:
+        return ExpectedBoxes(*(getattr(self, item.name)[rows] for item in fields(self)))
+
+
+@dataclass(frozen=True)
 class TrackQuery:
     """What a tracker asks of a track matcher in one frame: P current poses, T tracks that left Q poses.
 
@@ -52,6 +72,7 @@ class TrackQuery:
         track_ids: [T] int64, ascending, the ids in `past`.
         candidates: how many nearest tracks a pose is compared with at most.
         gating: whether clear cases are settled by geometry alone, see `keytrack_ros.matching.gating`.
+        expected: T boxes; None where boxes are no evidence.
     """
 
     current: Poses
@@ -62,6 +83,7 @@ class TrackQuery:
     track_ids: IntArray
     candidates: int
     gating: bool = False
+    expected: ExpectedBoxes | None = None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from keytrack_ros.errors import ModelError
 from keytrack_ros.inference.cards import MatcherCard
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.matching.boxes import exists, known_boxes, overlap
+from keytrack_ros.matching.evidence import LARGEST_LOGIT, box_logits, combined_logits
 from keytrack_ros.matching.gating import SETTLED_SCORE, clear_cases, open_cases
 from keytrack_ros.matching.histories import (
     SUMMARY_WIDTH,
@@ -87,11 +88,15 @@ class TrackEntailmentMatcher:
             distance = np.where(open_cases(clear), distance, np.inf)
         pairs = near_pairs(distance, query.candidates)
         logits = np.full((poses, tracks), -np.inf, np.float32)
+        rivals = overlap(keypoints, scores, boxes, pose_sizes(keypoints, visible))
         if len(pairs):
             _, a, b = pairs.T
-            rivals = overlap(keypoints, scores, boxes, pose_sizes(keypoints, visible))
             tokens, summary = pair_features(keypoints[a], scores[a], boxes[a], rivals[a], histories[b], velocity[b])
             logits[a, b] = self._session.run({"tokens": tokens, "summary": summary})[OUTPUT]
+        if query.expected is not None and exists(boxes).any():
+            box = box_logits(boxes, query.expected)
+            mixed = combined_logits(np.where(clear, LARGEST_LOGIT, logits), box, rivals, visible)
+            return TrackScores(mutual_probabilities(mixed), shift, logits, clear)
         found = np.where(clear, SETTLED_SCORE, mutual_probabilities(logits))
         return TrackScores(found, shift, logits, clear)
 

@@ -66,7 +66,7 @@ class ExplanationWriter:
 def _pose(pose: PoseExplanation) -> dict[str, Any]:
     return {
         "track_id": pose.track_id,
-        "choice": "continued" if pose.continued else "new",
+        "choice": "continued" if pose.continued else "new" if pose.track_id > 0 else "untracked",
         "cause": pose.cause,
         "score": round(pose.score, 4),
         "doubtful": pose.doubtful,
@@ -89,6 +89,7 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
         "predicted_oks": round(candidate.predicted_oks, 4),
         "last_oks": round(candidate.last_oks, 4),
         "distance_px": None if candidate.distance_px is None else round(candidate.distance_px, 2),
+        "box_iou": None if candidate.box_iou is None else round(candidate.box_iou, 4),
         "taken_by": candidate.taken_by,
     }
     if candidate.pairs:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keytrack_ros import skeleton
-from keytrack_ros.poses import Poses
+from keytrack_ros.poses import Poses, TrackState
 
 
 class PoseMessageTypes(NamedTuple):
@@ -30,12 +30,14 @@ def to_pose_array(poses: Poses, header: Any, size: tuple[int, int], types: PoseM
     points = np.concatenate([poses.keypoints, poses.scores[..., None]], 2).tolist()  # [P, 15, 3]
     boxes, box_scores, scores = poses.boxes.tolist(), poses.box_scores.tolist(), poses.mean_scores.tolist()
     match_scores, ages, carried = poses.match_scores.tolist(), poses.ages.tolist(), poses.carried.tolist()
+    states = poses.states.tolist()
     people = [
         types.pose(
             track_id=max(0, track_id),
             score=scores[row],
             match_score=match_scores[row],
             age=ages[row],
+            state=states[row],
             carried=carried[row],
             x_min=boxes[row][0],
             y_min=boxes[row][1],
@@ -63,4 +65,6 @@ def from_pose_array(message: Any) -> Poses:
         track_ids=np.array([p.track_id for p in people]),
         match_scores=np.array([p.match_score for p in people]),
         ages=np.array([p.age for p in people]),
+        # Bags of before the field existed hold published poses, which were all that tracks had.
+        states=np.array([getattr(p, "state", TrackState.CONFIRMED) for p in people]),
     )

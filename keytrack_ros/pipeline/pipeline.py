@@ -165,4 +165,4 @@ class Pipeline:
         """Poses of t−1, or None where they say nothing about this frame (as in `PoseTracker.update`)."""
         gap = stamp - self._previous_stamp
         usable = self._options.toks.enabled and size == self._previous_size
-        return self._previous if usable and 0 <= gap <= self._options.tracker.maximum_gap_s else None
+        return self._previous if usable and 0 <= gap <= self._options.tracker.lost_s else None

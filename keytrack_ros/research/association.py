@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 
 from keytrack_ros.matching.matcher import Matcher, MatchQuery
 from keytrack_ros.poses import FloatArray, IntArray, Poses
-from keytrack_ros.tracker.tracker import assign_greedily, candidate_pairs
+from keytrack_ros.tracker.assignment import assign_greedily, candidate_pairs
 
 ASSIGNMENTS = ("greedy", "hungarian")
 

@@ -1,25 +1,25 @@
-"""Who is who: the memory of the last frames, the candidates, the greedy assignment, births of tracks (paper §3.2, §4).
+"""Track ids, online: what poses are compared with, assignment in stages, and the life of tracks (paper §3.2, §4).
 
-The tracker knows nothing of images or networks. It asks a `TrackMatcher` how surely poses continue tracks, or a
-`Matcher` how alike two poses are (a track is then as alike as its most alike pose, as in the paper), and keeps the
-books.
+The tracker knows nothing of images or networks. A `TrackMatcher` scores poses against tracks, by keypoints and boxes; a
+`Matcher` scores pairs of poses, and the score of a track is then that of its most similar pose, as in the paper.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections import deque
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from keytrack_ros.matching.boxes import known_boxes
-from keytrack_ros.matching.gating import SETTLED_SCORE, clear_cases, open_cases
-from keytrack_ros.matching.histories import collect_histories, expected_poses, track_distances
+from keytrack_ros.matching.boxes import exists, known_boxes
+from keytrack_ros.matching.gating import open_cases, settled_scores
 from keytrack_ros.matching.matcher import Matcher, MatchQuery, TrackMatcher, TrackQuery, TrackScores
 from keytrack_ros.options import Options, option
-from keytrack_ros.poses import BoolArray, FloatArray, IntArray, Poses
+from keytrack_ros.poses import BoolArray, FloatArray, IntArray, Poses, TrackState, keypoint_boxes
+from keytrack_ros.tracker.assignment import Stage, assign_in_stages, candidate_pairs
+from keytrack_ros.tracker.life import Sighting, Track
+from keytrack_ros.tracker.motion import BoxMotion
 
 logger = logging.getLogger(__name__)
 
@@ -33,9 +33,9 @@ class TrackerOptions(Options):
         "name or model file of the matcher; auto = the first that is found",
         live=False,
     )
-    memory_frames: int = option(
-        8,
-        "δ: how many past frames are searched for a person",
+    delta: int = option(
+        4,
+        "δ: a pose is compared with the tracks seen in this many past frames",
         at_least=1,
         at_most=100,
     )
@@ -49,6 +49,7 @@ class TrackerOptions(Options):
         True,
         "settle clear cases (one pose where one track was expected, nobody else around) by geometry, without network",
     )
+    use_boxes: bool = option(True, "boxes count as evidence beside keypoints; false = keypoints alone, as in the paper")
     match_threshold: float = option(
         0.1,
         "a pose whose best remaining match score is lower begins a new track",
@@ -61,22 +62,47 @@ class TrackerOptions(Options):
         at_least=0.0,
         at_most=1.0,
     )
-    maximum_gap_s: float = option(
+    birth_score: float = option(
+        0.35,
+        "box score from which a detection may begin a track; weaker ones only continue one",
+        at_least=0.0,
+        at_most=1.0,
+    )
+    birth_pose_score: float = option(
+        0.45,
+        "mean keypoint score that a track needs in one of its detections to be confirmed",
+        at_least=0.0,
+        at_most=1.0,
+    )
+    confirm_frames: int = option(
+        3,
+        "a track is tentative until it has been seen in this many frames",
+        at_least=1,
+        at_most=100,
+    )
+    publish_tentative: bool = option(False, "give out tentative tracks too")
+    carry_frames: int = option(
+        3,
+        "a track that is not detected is carried over by TOKS for at most this many frames",
+        at_least=0,
+        at_most=1000000,
+    )
+    lost_s: float = option(
         3.0,
-        "frames older than this many seconds are forgotten, whatever δ says",
+        "a track that is not seen for this many seconds ends; seen again before, the person keeps the id",
         at_least=0.01,
         at_most=3600.0,
     )
+    rebirth_threshold: float = option(
+        0.5,
+        "match score that a pose must reach to continue a track not seen for more than δ frames",
+        at_least=0.0,
+        at_most=1.0,
+    )
 
 
-@dataclass(frozen=True)
-class _Remembered:
-    """A past frame; `poses` are as the matcher may see them, ids included; `camera` [2] is where the picture stood."""
-
-    number: int
-    stamp: float
-    poses: Poses
-    camera: FloatArray
+WEAK_NOISE = 2.0
+"""Boxes of weak detections lie this many times as far off."""
 
 
 @dataclass(frozen=True)
@@ -85,19 +111,25 @@ class Comparison:
 
     Attributes:
         query: P current poses, Q remembered ones of T tracks.
-        found: scores of poses with tracks; a `Matcher` finds a track as alike as its most alike pose.
+        found: scores of poses with tracks; a `Matcher` finds a track as similar as its most similar pose.
         pairs: [M, 2] int64, row in `query.current` and in `query.past` of the pairs that a `Matcher` was asked about.
         pair_scores: [M] float32, its answers.
+        states: [T] int64, `TrackState` of the tracks before this frame.
+        thresholds: [T] float32, score from which each track is continued.
+        tracked: what the tracker answered.
     """
 
     query: TrackQuery
     found: TrackScores
     pairs: IntArray
     pair_scores: FloatArray
+    states: IntArray
+    thresholds: FloatArray
+    tracked: Poses
 
 
 class PoseTracker:
-    """Gives every pose of every frame a track id, online.
+    """Gives the poses of every frame track ids, online.
 
     Ids start at 1 and are never used again while the tracker lives, also not after `reset`. Calls are not thread-safe.
 
@@ -106,7 +138,7 @@ class PoseTracker:
         matcher: by default the one that `options.model` names.
 
     Attributes:
-        comparison: of the last frame, for whoever wants to know why a pose got its id; see `keytrack_ros.explanation`.
+        comparison: of the last frame, see `keytrack_ros.explanation`.
 
     Raises:
         ModelError: that network cannot be loaded.
@@ -120,35 +152,33 @@ class PoseTracker:
             matcher = open_matcher(self.options.model)
         self.matcher = matcher
         self.comparison: Comparison | None = None
-        self._memory: deque[_Remembered] = deque()
-        self._births: dict[int, int] = {}
         self._next_id = 1
-        self._frame_number = 0
+        self._frame = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Ends all tracks."""
+        self._tracks: list[Track] = []  # by ascending id; rows of `_motion`
+        self._motion = BoxMotion()
         self._frame_size: tuple[int, int] | None = None
         self._stamp = -math.inf
         self._camera: FloatArray = np.zeros(2, np.float32)
-
-    def reset(self) -> None:
-        """Forgets everyone. Whoever is seen next gets a new id."""
-        self._memory.clear()
-        self._births.clear()
-        self._stamp = -math.inf
-        self._frame_size = None
-        self._camera = np.zeros(2, np.float32)
 
     def update(self, poses: Poses, frame_size: tuple[int, int], stamp: float) -> Poses:
         """Assigns identities to the poses of the next frame; to be called for empty frames too.
 
         Frames with the same stamp as the last are taken in order of arrival. If the stamp lies before the last one or
-        the frame size has changed, past and present cannot be compared: everyone is forgotten first, with a warning.
+        the frame size has changed, past and present cannot be compared: all tracks end, with a warning.
 
         Args:
-            poses: P people; `track_ids`, `match_scores` and `ages` are ignored.
+            poses: P people; `track_ids`, `match_scores`, `ages` and `states` are ignored. A box that is not finite, has
+                no area or is only the extent of the keypoints is no evidence.
             frame_size: width and height of the image in pixels.
             stamp: time of the image in seconds.
 
         Returns:
-            The same rows in the same order, with `track_ids`, `match_scores` and `ages` set.
+            The same rows in the same order, with `track_ids`, `match_scores`, `ages` and `states` set. A pose that
+            continues no track and may not begin one (its box score is below `birth_score`) has id −1.
 
         Raises:
             ValueError: the frame size is not positive or the stamp is not finite; nothing has changed then.
@@ -158,142 +188,153 @@ class PoseTracker:
             raise ValueError(f"frame_size is {width}x{height}; both must be positive")
         if not math.isfinite(stamp):
             raise ValueError(f"stamp is {stamp}; a finite number of seconds is needed")
+        self._begin_frame((width, height), stamp)
+
+        options = self.options
+        scores = np.where(poses.scores >= options.keypoint_threshold, poses.scores, 0)
+        seen = poses.with_fields(scores=scores, boxes=_evident_boxes(poses, options.use_boxes))
+        strong = np.nan_to_num(poses.box_scores) >= options.birth_score
+        compared = self._compare(seen, (width, height), stamp)
+        self._camera = self._camera + compared.found.shift
+        self._motion.shift(compared.found.shift)
+        ids, match_scores = self._assign(compared, strong, poses.carried)
+        self._see(seen, poses, ids, strong, stamp)
+        known = {track.track_id: track for track in self._tracks}
+        tracks = [known.get(int(track_id)) for track_id in ids]
+        tracked = poses.with_fields(
+            track_ids=ids,
+            match_scores=match_scores,
+            ages=np.array([0 if track is None else self._frame - track.born for track in tracks], np.int64),
+            states=np.array([TrackState.UNTRACKED if track is None else _state(track) for track in tracks], np.uint8),
+        )
+        self.comparison = replace(compared, tracked=tracked)
+        return tracked
+
+    def _begin_frame(self, frame_size: tuple[int, int], stamp: float) -> None:
+        """Counts the frame, moves all tracks on to its time and ends those that have not been seen for too long."""
         if stamp < self._stamp:
             logger.warning("time went back by %.3f s; tracks are forgotten", self._stamp - stamp)
             self.reset()
-        elif self._frame_size is not None and self._frame_size != (width, height):
+        elif self._frame_size is not None and self._frame_size != frame_size:
             logger.warning(
-                "image size changed from %dx%d to %dx%d; tracks are forgotten",
-                *self._frame_size,
-                width,
-                height,
+                "image size changed from %dx%d to %dx%d; tracks are forgotten", *self._frame_size, *frame_size
             )
             self.reset()
-        self._frame_number += 1
-        self._frame_size = (width, height)
-        self._stamp = stamp
-        self._forget(stamp)
+        self._frame += 1
+        if self._tracks:
+            self._motion.predict(stamp - self._stamp)
+        self._frame_size, self._stamp = frame_size, stamp
+        delta, lost_s = self.options.delta, self.options.lost_s
+        self._keep([k for k, t in enumerate(self._tracks) if not t.ended(self._frame, stamp, delta, lost_s)])
 
-        scores = np.where(poses.scores >= self.options.keypoint_threshold, poses.scores, 0)
-        seen = poses.with_fields(scores=scores, boxes=known_boxes(poses))
-        compared = self.comparison = self._compare(seen, (width, height), stamp)
-        self._camera = self._camera + compared.found.shift
-        threshold = self.options.match_threshold
-        ids, match_scores = assign_greedily(compared.found.scores, compared.query.track_ids, threshold)
-        for row in np.flatnonzero(ids < 0):
-            ids[row] = self._next_id
-            self._births[self._next_id] = self._frame_number
-            self._next_id += 1
-        ages = np.array([self._frame_number - self._births[int(i)] for i in ids], np.int64)
-        self._memory.appendleft(_Remembered(self._frame_number, stamp, seen.with_fields(track_ids=ids), self._camera))
-        return poses.with_fields(track_ids=ids, match_scores=match_scores, ages=ages)
-
-    def _forget(self, stamp: float) -> None:
-        """Drops frames beyond δ or too old, and the books of tracks that are in none of the rest."""
-        limit = self._frame_number - self.options.memory_frames
-        while self._memory and (
-            self._memory[-1].number < limit or stamp - self._memory[-1].stamp > self.options.maximum_gap_s
-        ):
-            self._memory.pop()
-        alive = {int(i) for frame in self._memory for i in frame.poses.track_ids}
-        self._births = {i: born for i, born in self._births.items() if i in alive}
+    def _keep(self, rows: list[int]) -> None:
+        if len(rows) < len(self._tracks):
+            self._tracks = [self._tracks[row] for row in rows]
+            self._motion.keep(np.array(rows, np.int64))
 
     def _compare(self, seen: Poses, frame_size: tuple[int, int], stamp: float) -> Comparison:
-        """Asks the matcher which of the remembered tracks the poses may continue."""
-        past = Poses.concatenate([frame.poses for frame in self._memory])
-        lengths = [len(frame.poses) for frame in self._memory]
-        gaps = np.repeat([self._frame_number - frame.number for frame in self._memory], lengths).astype(np.int64)
-        seconds = np.repeat([stamp - frame.stamp for frame in self._memory], lengths).astype(np.float32)
-        camera = np.repeat([self._camera - frame.camera for frame in self._memory], lengths, 0).reshape(-1, 2)
-        track_ids, column = np.unique(past.track_ids, return_inverse=True)
-        query = TrackQuery(seen, past, gaps, seconds, camera, track_ids, self.options.candidates, self.options.gating)
-        found = TrackScores.none(len(seen), len(track_ids))
+        """Asks the matcher which tracks the poses may continue."""
+        delta = self.options.delta
+        if not isinstance(self.matcher, TrackMatcher):  # pairs are compared over δ frames at most
+            self._keep([k for k, track in enumerate(self._tracks) if self._frame - track.last.frame <= delta])
+        query = self._query(seen, stamp)
+        found = TrackScores.none(len(seen), len(query.track_ids))
         pairs, pair_scores = np.zeros((0, 2), np.int64), np.zeros(0, np.float32)
-        if len(seen) > 0 and len(past) > 0:
+        if len(seen) > 0 and len(query.past) > 0:
             if isinstance(self.matcher, TrackMatcher):
                 found = self.matcher.score_tracks(query)
             else:
-                pairs = candidate_pairs(seen, past, gaps, self.options.candidates)
+                column = np.searchsorted(query.track_ids, query.past.track_ids)
+                pairs = candidate_pairs(seen, query.past, query.gaps, self.options.candidates)
                 if query.gating:
-                    found = _settled(query)
+                    found = settled_scores(query)
                     pairs = pairs[open_cases(found.scores > 0)[pairs[:, 0], column[pairs[:, 1]]]]
                 if len(pairs):
-                    pair_scores = self.matcher.score(MatchQuery(seen, past, gaps, seconds, pairs, frame_size))
+                    asked = MatchQuery(seen, query.past, query.gaps, query.seconds, pairs, frame_size)
+                    pair_scores = self.matcher.score(asked)
                     np.maximum.at(found.scores, (pairs[:, 0], column[pairs[:, 1]]), pair_scores)
-        return Comparison(query, found, pairs, pair_scores)
+        states = np.array([_state(track) for track in self._tracks], np.int64)
+        lost = np.array([self._frame - track.last.frame > delta for track in self._tracks], bool)
+        states[lost] = TrackState.LOST
+        thresholds = np.where(lost, self.options.rebirth_threshold, self.options.match_threshold).astype(np.float32)
+        return Comparison(query, found, pairs, pair_scores, states, thresholds, seen)
+
+    def _query(self, seen: Poses, stamp: float) -> TrackQuery:
+        """The remembered poses of all tracks, newest frame first; for a `Matcher` of the last δ frames alone."""
+        oldest = -math.inf if isinstance(self.matcher, TrackMatcher) else self._frame - self.options.delta
+        rows = [(track.track_id, s) for track in self._tracks for s in track.sightings if s.frame >= oldest]
+        rows.sort(key=lambda row: -row[1].frame)
+        past = Poses.empty()
+        if rows:
+            past = Poses(
+                np.array([s.keypoints for _, s in rows]),
+                np.array([s.scores for _, s in rows]),
+                boxes=np.array([s.box for _, s in rows]),
+                track_ids=np.array([track_id for track_id, _ in rows]),
+            )
+        return TrackQuery(
+            current=seen,
+            past=past,
+            gaps=np.array([self._frame - s.frame for _, s in rows], np.int64),
+            seconds=np.array([stamp - s.stamp for _, s in rows], np.float32),
+            camera=np.array([self._camera - s.camera for _, s in rows], np.float32).reshape(-1, 2),
+            track_ids=np.array([track.track_id for track in self._tracks], np.int64),
+            candidates=self.options.candidates,
+            gating=self.options.gating,
+            expected=self._motion.expected() if self.options.use_boxes else None,
+        )
+
+    def _assign(self, compared: Comparison, strong: BoolArray, carried: BoolArray) -> tuple[IntArray, FloatArray]:
+        """Confirmed tracks come first, with strong detections, then with weak ones; then tentative and lost tracks."""
+        options = self.options
+        tentative, lost = compared.states == TrackState.TENTATIVE, compared.states == TrackState.LOST
+        confirmed = compared.states == TrackState.CONFIRMED
+        tired = np.array([self._frame - track.detected > options.carry_frames for track in self._tracks], bool)
+        stages = [
+            Stage(strong, confirmed, options.match_threshold),
+            Stage(~strong & ~carried, confirmed, options.match_threshold),
+            Stage(strong, tentative, options.match_threshold),
+            Stage(strong, lost, options.rebirth_threshold),
+            Stage(~strong & ~carried, tentative, options.match_threshold),
+            Stage(carried, (confirmed | tentative) & ~tired, options.match_threshold),
+        ]
+        return assign_in_stages(compared.found.scores, compared.query.track_ids, stages)
+
+    def _see(self, seen: Poses, poses: Poses, ids: IntArray, strong: BoolArray, stamp: float) -> None:
+        """Tracks take their new poses; a track begins with each strong detection that continues none. Sets `ids`."""
+        options = self.options
+        row_of = {track.track_id: row for row, track in enumerate(self._tracks)}
+        boxes = np.where(exists(seen.boxes)[:, None], seen.boxes, keypoint_boxes(seen.keypoints, seen.scores))
+        continued = np.flatnonzero((ids >= 0) & ~poses.carried)
+        rows = np.array([row_of[int(track_id)] for track_id in ids[continued]], np.int64)
+        self._motion.correct(rows, boxes[continued], np.where(strong[continued], 1.0, WEAK_NOISE))
+        begun = np.flatnonzero((ids < 0) & strong)
+        self._motion.begin(boxes[begun])
+        for row in begun:
+            ids[row] = self._next_id
+            row_of[self._next_id] = len(self._tracks)
+            self._tracks.append(Track(self._next_id, self._frame))
+            self._next_id += 1
+        plausible = strong & (seen.mean_scores >= options.birth_pose_score)
+        for row in np.flatnonzero(ids >= 0):
+            self._tracks[row_of[int(ids[row])]].add(
+                Sighting(self._frame, stamp, self._camera, seen.keypoints[row], seen.scores[row], seen.boxes[row]),
+                plausible=bool(plausible[row]),
+                carried=bool(poses.carried[row]),
+                confirm_frames=options.confirm_frames,
+            )
 
 
-def _settled(query: TrackQuery) -> TrackScores:
-    """Scores of the clear cases alone, for matchers of pairs, which know no tracks."""
-    histories = collect_histories(query.past, query.gaps, query.seconds, query.track_ids)
-    expected = expected_poses(histories, histories.velocities)
-    current = query.current
-    distance = track_distances(current.keypoints[None], current.visible[None], expected, histories)[0]
-    clear = clear_cases(distance, histories.frames)
-    none = TrackScores.none(len(current), len(query.track_ids))
-    return replace(none, scores=np.where(clear, SETTLED_SCORE, none.scores), settled=clear)
+def published(tracked: Poses, options: TrackerOptions) -> Poses:
+    """The poses that are given out: those of confirmed tracks, and of tentative ones with `publish_tentative`."""
+    return tracked[tracked.states >= (TrackState.TENTATIVE if options.publish_tentative else TrackState.CONFIRMED)]
 
 
-def candidate_pairs(current: Poses, past: Poses, gaps: IntArray, nearest: int) -> IntArray:
-    """For every current pose the `nearest` closest poses of each past frame.
-
-    Distance is the mean distance of the keypoints that both poses show; where they share none, that of their centroids.
-
-    Args:
-        gaps: [Q] frames since each past pose; poses with the same gap are one frame.
-
-    Returns:
-        [M, 2] int64, row in `current` and row in `past`, ordered by current row, gap and distance.
-    """
-    if len(current) == 0 or len(past) == 0:
-        return np.zeros((0, 2), np.int64)
-    distance = _pose_distances(current, past)
-    pairs = []
-    for gap in np.unique(gaps):
-        rows = np.flatnonzero(gaps == gap)
-        order = np.argsort(distance[:, rows], axis=1, kind="stable")[:, :nearest]
-        a = np.repeat(np.arange(len(current)), order.shape[1])
-        pairs.append(np.stack([a, rows[order].ravel()], 1))
-    found: IntArray = np.concatenate(pairs).astype(np.int64)
-    matchable = (current.visible.sum(1) > 0)[found[:, 0]] & (past.visible.sum(1) > 0)[found[:, 1]]
-    found = found[matchable]
-    return found[np.argsort(found[:, 0], kind="stable")]
+def _state(track: Track) -> TrackState:
+    return TrackState.CONFIRMED if track.confirmed else TrackState.TENTATIVE
 
 
-def _pose_distances(a: Poses, b: Poses) -> FloatArray:
-    """[A, B] mean distance in pixels of shared visible keypoints, or of centroids where none is shared."""
-    shared: BoolArray = a.visible[:, None] & b.visible[None]  # [A, B, 15]
-    count = shared.sum(-1)
-    apart = np.linalg.norm(a.keypoints[:, None] - b.keypoints[None], axis=-1)
-    centroids = np.linalg.norm(_centroids(a)[:, None] - _centroids(b)[None], axis=-1)
-    mean: FloatArray = (apart * shared).sum(-1) / np.maximum(count, 1)
-    return np.where(count > 0, mean, centroids)
-
-
-def _centroids(poses: Poses) -> FloatArray:
-    weight = poses.visible[..., None].astype(np.float32)
-    return np.asarray((poses.keypoints * weight).sum(1) / np.maximum(weight.sum(1), 1), np.float32)
-
-
-def assign_greedily(scores: FloatArray, track_ids: IntArray, threshold: float) -> tuple[IntArray, FloatArray]:
-    """All pairs by descending score; a pose and an id are used once; the loser gets its next best (paper §3.2).
-
-    Args:
-        scores: [P, T] match score of every pose with every track; −inf where they were not compared.
-        track_ids: [T] distinct ids.
-        threshold: pairs with a lower score are not assigned.
-
-    Returns:
-        [P] int64 ids, −1 where nothing reached the threshold, and [P] float32 the winning scores, 0 there.
-    """
-    ids = np.full(len(scores), -1, np.int64)
-    won = np.zeros(len(scores), np.float32)
-    taken = np.zeros(len(track_ids), bool)
-    for flat in np.argsort(-scores, axis=None, kind="stable"):
-        pose, track = divmod(int(flat), len(track_ids))
-        score = scores[pose, track]
-        if not score >= threshold:  # also ends at NaN, which sorts last
-            break
-        if ids[pose] < 0 and not taken[track]:
-            ids[pose], won[pose], taken[track] = track_ids[track], score, True
-    return ids, won
+def _evident_boxes(poses: Poses, use_boxes: bool) -> FloatArray:
+    """[P, 4] boxes of detections; zeros where none is known or it was carried over, which tells nothing new."""
+    known = known_boxes(poses) * ~poses.carried[:, None]
+    return known if use_boxes else np.zeros_like(known)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from keytrack_ros.cli.train import train_app
+from keytrack_ros.cli.app import app
 from keytrack_ros.inference.cards import MatcherCard
 from keytrack_ros.inference.registry import find_model
-from keytrack_ros.training.matcher.options import TrainOptions
+from keytrack_ros.training.matcher.options import RECIPES, TrainOptions
 from test.training.matcher.toy_tracks import write_tracks
 
 pytest.importorskip("torch", reason="torch is not installed; make dev installs it")
@@ -32,24 +32,24 @@ def data(tmp_path_factory) -> Path:
 )
 def test_a_run_leaves_log_picture_checkpoint_and_a_network(data, tmp_path, recipe, name, kind):
     result = CliRunner().invoke(
-        train_app,
-        ["matcher", "--data", str(data), "--out", str(tmp_path), "--recipe", recipe, *TINY, "--epochs", "2"],
+        app,
+        ["train", "matcher", "--data", str(data), "--out", str(tmp_path), "--recipe", recipe, *TINY, "--epochs", "2"],
     )
     assert result.exit_code == 0, result.output
     names = {file.name for file in tmp_path.iterdir()}
     weights = {f"{name}.pt", f"{name}.onnx", f"{name}.yaml"}
-    assert names == {"checkpoint.pt", "log.csv", "loss.png"} | weights
+    assert names == {"checkpoint.pt", "log.csv", "curves.png"} | weights
     card = find_model(MatcherCard, name, [tmp_path])
     assert (card.path, card.input) == (tmp_path / f"{name}.onnx", kind)
-    assert "on held-back videos" in " ".join(result.output.split())
+    assert "cross-entropy: training (augmented)" in " ".join(result.output.split())
 
 
 def test_options_that_are_named_win_over_the_recipes(data, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr("keytrack_ros.cli.train_matcher.train_matcher", lambda *a: seen.append(a[-1]))
+    monkeypatch.setattr("keytrack_ros.cli.train.run_training", lambda *a: seen.append(a[-1]))
     arguments = ["matcher", "--data", str(data), "--out", str(tmp_path)]
     for more in (["--recipe", "paper"], ["--recipe", "paper", "--epochs", "9"], []):
-        assert CliRunner().invoke(train_app, [*arguments, *more]).exit_code == 0
+        assert CliRunner().invoke(app, ["train", *arguments, *more]).exit_code == 0
     paper, mixed, default = seen
     assert (paper.input, paper.epochs, paper.batch_size, paper.learning_rate) == ("pairs", 25, 32, 1e-4)
     assert (paper.warm_up, paper.dropout, paper.gradient_limit) == (0.01, 0.1, 0)
@@ -57,9 +57,38 @@ def test_options_that_are_named_win_over_the_recipes(data, tmp_path, monkeypatch
     assert default == TrainOptions()
 
 
+def test_a_config_file_wins_over_the_recipe_and_the_command_line_over_both(data, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("keytrack_ros.cli.train.run_training", lambda *a: seen.append(a[-1]))
+    config = tmp_path / "mine.yaml"
+    config.write_text("recipe: paper\nepochs: 3\nlearning_rate: 0.002\n")
+    arguments = ["train", "matcher", "--data", str(data), "--out", str(tmp_path), "--config", str(config)]
+    result = CliRunner().invoke(app, [*arguments, "--epochs", "7"])
+    assert result.exit_code == 0, result.output
+    assert seen == [TrainOptions(**{**RECIPES["paper"], "recipe": "paper", "epochs": 7, "learning_rate": 0.002})]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epoch: 3\n", "mine.yaml: there is no option 'epoch'; known are"),
+        ("- 3\n", "mine.yaml: a mapping of option names to values is needed"),
+        ("{", "mine.yaml: not YAML"),
+    ],
+)
+def test_a_wrong_config_file_is_named(data, tmp_path, text, message):
+    config = tmp_path / "mine.yaml"
+    config.write_text(text)
+    arguments = ["train", "matcher", "--data", str(data), "--out", str(tmp_path / "run"), "--config", str(config)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1
+    assert message in " ".join(result.output.split())
+
+
 def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(data, tmp_path):
     # A real process and a real signal; the first checkpoint on disk shows that training has begun.
-    command = [sys.executable, "-m", "keytrack_ros.cli.train", "matcher", "--data", str(data)]
+    run = "import sys; from keytrack_ros.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", run, "train", "matcher", "--data", str(data)]
     command += ["--out", str(tmp_path), *TINY]
     process = subprocess.Popen([*command, "--epochs", "10000"], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
     try:
@@ -71,7 +100,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(data, tmp_path):
     finally:
         process.kill()
     assert process.returncode == 130
-    assert "go on with the same command and --resume" in " ".join(errors.split())
+    assert "resume with the same command and --resume" in " ".join(errors.split())
     assert (tmp_path / "checkpoint.pt").exists()
 
 
@@ -85,14 +114,14 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(data, tmp_path):
 )
 def test_wrong_arguments_are_one_line_and_exit_code_1(data, tmp_path, arguments, text):
     out = tmp_path / "run"
-    result = CliRunner().invoke(train_app, ["matcher", "--data", str(data), "--out", str(out), *TINY, *arguments])
+    result = CliRunner().invoke(app, ["train", "matcher", "--data", str(data), "--out", str(out), *TINY, *arguments])
     assert result.exit_code == 1
     assert text in " ".join(result.output.split())
     assert not out.exists()
 
 
 def test_missing_data_is_named(tmp_path):
-    result = CliRunner().invoke(train_app, ["matcher", "--data", str(tmp_path), "--out", str(tmp_path / "run")])
+    result = CliRunner().invoke(app, ["train", "matcher", "--data", str(tmp_path), "--out", str(tmp_path / "run")])
     assert result.exit_code == 1
     assert "bonn_train.npz: No such file" in " ".join(result.output.split())
     assert "Traceback" not in result.output

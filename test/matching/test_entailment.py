@@ -120,7 +120,7 @@ class TestTracker:
 
     @pytest.fixture
     def tracker(self, shipped) -> PoseTracker:
-        return PoseTracker(TrackerOptions(match_threshold=0.5, memory_frames=1, gating=False), shipped)
+        return PoseTracker(TrackerOptions(match_threshold=0.5, delta=1, gating=False), shipped)
 
     def test_one_keypoint_is_followed_or_new_but_never_somebody_else(self, tracker):
         hand = (np.arange(15) == 8)[None] * 0.9
@@ -168,7 +168,7 @@ def test_equals_torch(shipped):
 
     from keytrack_ros.inference.session import OnnxSession
     from keytrack_ros.matching.tokens import INPUTS, pair_tokens, pose_tokens
-    from keytrack_ros.training.matcher.export import load_weights
+    from keytrack_ros.matching.weights import load_weights
 
     network = load_weights(PACKAGE_MODELS / f"{PAPER}.pt")
     session = OnnxSession(shipped.card.path)

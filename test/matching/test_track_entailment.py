@@ -189,7 +189,7 @@ def test_equals_torch(shipped):
 
     from keytrack_ros.inference.session import OnnxSession
     from keytrack_ros.matching.histories import SUMMARY_WIDTH, TOKEN_WIDTH
-    from keytrack_ros.training.matcher.export import load_weights
+    from keytrack_ros.matching.weights import load_weights
 
     network = load_weights(PACKAGE_MODELS / "pose_entailment.pt")
     session = OnnxSession(shipped.card.path)

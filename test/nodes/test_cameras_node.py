@@ -54,7 +54,7 @@ def test_two_cameras_share_networks_and_nothing_else(graph: Graph, toy_models: P
         assert graph.change_state(transition, REAR)
         assert ids_by_place(front.show([LEFT, MIDDLE, RIGHT])) == [1, 2, 3]
     assert graph.state(REAR) == "unconfigured"
-    assert graph.set_parameter("tracker.memory_frames", 3, REAR).successful
+    assert graph.set_parameter("tracker.delta", 3, REAR).successful
     for transition in ("configure", "activate"):
         assert graph.change_state(transition, REAR)
     assert process.log.count("toy_detector.onnx runs on") == 1

@@ -105,7 +105,7 @@ def assert_equal(found: Poses, expected: Poses) -> None:
 def test_cameras_track_together_as_each_would_alone(options, caplog):
     walks = [toy.walk(20, 4), toy.walk(20, 2)[::-1], [[(300.0, 300.0)]] * 20]
     sizes = [toy.FRAME_SIZE, (900, 700), toy.FRAME_SIZE]
-    own = [options, options, with_values(options, {"estimator.flip_test": True, "tracker.memory_frames": 2})]
+    own = [options, options, with_values(options, {"estimator.flip_test": True, "tracker.delta": 2})]
     films = [[toy.draw_frame(places, size) for places in walk] for walk, size in zip(walks, sizes, strict=True)]
     expected = []
     for film, mine in zip(films, own, strict=True):

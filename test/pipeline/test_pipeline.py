@@ -44,7 +44,7 @@ def test_four_walkers_keep_four_ids(pipeline):
 def test_a_frame_without_people_is_still_a_frame(pipeline):
     frame = toy.draw_frame([(300, 300)])
     assert pipeline.process(frame, 0.0).track_ids.tolist() == [1]
-    memory = pipeline.options.tracker.memory_frames
+    memory = pipeline.options.tracker.delta
     for k in range(memory):
         assert len(pipeline.process(toy.draw_frame([]), 0.1 * (k + 1))) == 0
     assert pipeline.process(frame, 0.1 * (memory + 1)).track_ids.tolist() == [2]

@@ -6,8 +6,8 @@ torch = pytest.importorskip("torch", reason="torch is not installed; make dev in
 from keytrack_ros.inference.registry import PACKAGE_MODELS  # noqa: E402
 from keytrack_ros.matching.network import EntailmentNetwork  # noqa: E402
 from keytrack_ros.matching.tokens import PairTokens, pair_tokens, pose_tokens  # noqa: E402
+from keytrack_ros.matching.weights import load_weights  # noqa: E402
 from keytrack_ros.research.attention import Attention, attention  # noqa: E402
-from keytrack_ros.training.matcher.export import load_weights  # noqa: E402
 
 SIZE = (640, 480)
 

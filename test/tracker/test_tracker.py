@@ -10,7 +10,8 @@ from keytrack_ros.geometry import box_iou
 from keytrack_ros.matching.matcher import MatchQuery, TrackQuery, TrackScores
 from keytrack_ros.poses import FloatArray, Poses
 from keytrack_ros.research.overlap import IouMatcher, OksMatcher
-from keytrack_ros.tracker.tracker import PoseTracker, TrackerOptions, assign_greedily, candidate_pairs
+from keytrack_ros.tracker.assignment import assign_greedily, candidate_pairs
+from keytrack_ros.tracker.tracker import PoseTracker, TrackerOptions
 from test.people import people
 
 SIZE = (768, 576)
@@ -113,7 +114,7 @@ class TestTracks:
             np.testing.assert_array_equal(getattr(second, name), getattr(given_poses, name))
 
     def test_a_person_missed_for_less_than_delta_frames_keeps_the_id(self):
-        tracker = oks_tracker(memory_frames=4)
+        tracker = oks_tracker(delta=4)
         assert ids(tracker, people((100, 200)), 0.0) == [1]
         for frame in range(3):  # empty frames count
             assert ids(tracker, Poses.empty(), 0.1 * (frame + 1)) == []
@@ -129,7 +130,7 @@ class TestTracks:
         assert tracker.update(people((100, 200)), SIZE, 0.2).ages.tolist() == [2]
 
     def test_frames_older_than_the_maximum_gap_are_forgotten(self):
-        tracker = oks_tracker(maximum_gap_s=1.0)
+        tracker = oks_tracker(lost_s=1.0)
         assert ids(tracker, people((100, 200)), 10.0) == [1]
         assert ids(tracker, people((100, 200)), 11.0) == [1]
         assert ids(tracker, people((100, 200)), 12.1) == [2]
@@ -207,7 +208,7 @@ class TestTracks:
     @given(st.lists(st.integers(0, 4), min_size=1, max_size=12), st.integers(0, 2**32 - 1))
     def test_ids_are_unique_in_a_frame_positive_and_never_reused_by_strangers(self, counts, seed):
         rng = np.random.default_rng(seed)
-        tracker = oks_tracker(memory_frames=4)
+        tracker = oks_tracker(delta=4)
         gone: set[int] = set()
         last_seen: dict[int, int] = {}
         for frame, count in enumerate(counts):
@@ -247,7 +248,7 @@ class PanningCamera:
 class TestTrackMatchers:
     def test_are_told_how_far_the_picture_has_moved_since_each_past_pose(self):
         matcher = PanningCamera()
-        tracker = PoseTracker(TrackerOptions(memory_frames=3), matcher)
+        tracker = PoseTracker(TrackerOptions(delta=3), matcher)
         for frame in range(6):
             tracker.update(people((100 + 10 * frame, 200)), SIZE, frame / 10)
         last = matcher.asked[-1]

@@ -1,4 +1,4 @@
-"""Checkpoints of training runs: written all or not at all, and refused by a run that is not theirs."""
+"""Checkpoints of training runs: written atomically, and refused by a run with other data or options."""
 
 from __future__ import annotations
 
@@ -23,21 +23,28 @@ def save_checkpoint(file: Path, configuration: Mapping[str, Any], state: Mapping
     part.replace(file)
 
 
-def load_checkpoint(file: Path, configuration: Mapping[str, Any]) -> dict[str, Any]:
+def load_checkpoint(
+    file: Path, configuration: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The state in `file`.
+
+    Args:
+        file: the checkpoint.
+        configuration: of the run that is to be resumed.
+        defaults: values of options that the checkpoint may be too old to name.
 
     Raises DataError if the file is missing or damaged, or if it belongs to a run with another configuration; the
     differences are named.
     """
     content = read_checkpoint(file)
-    differences = differing(content["configuration"], configuration)
+    differences = differing({**(defaults or {}), **content["configuration"]}, configuration)
     if differences:
         raise DataError(f"{file}: belongs to another run: {'; '.join(differences)}; use another run folder")
     return content
 
 
 def differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """In what two configurations differ, for people: `key is 1 there and 2 here`."""
+    """In what two configurations differ, as text: `key is 1 there and 2 here`."""
     return [
         f"{key} is {there.get(key)!r} there and {here.get(key)!r} here"
         for key in {**there, **here}
@@ -46,12 +53,12 @@ def differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
 
 
 def read_checkpoint(file: Path) -> dict[str, Any]:
-    """The state in `file`, whatever run it belongs to. Raises DataError if the file is missing or damaged."""
+    """The state in `file`, of any run. Raises DataError if the file is missing or damaged."""
     try:
         content: Any = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
         raise DataError(
-            f"{file}: {error.strerror}; there is no run to resume or to begin with; start it without --resume"
+            f"{file}: {error.strerror}; there is no run to resume or to start from; start it without --resume"
         ) from None
     except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError) as error:
         reason = str(error).split("\n")[0]

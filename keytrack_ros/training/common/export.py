@@ -1,14 +1,16 @@
-"""From a trained image network to the files that a tracker loads: ONNX and its model file."""
+"""From a torch network to an ONNX file that computes the same."""
 
 from __future__ import annotations
 
 import copy
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 import torch
@@ -16,7 +18,6 @@ from onnx import numpy_helper
 from torch import nn
 
 from keytrack_ros.errors import ModelError
-from keytrack_ros.inference.cards import write_card as write_card  # whoever exports writes a model file, too
 from keytrack_ros.poses import FloatArray
 
 OPSET = 17
@@ -26,8 +27,52 @@ TOLERANCE = 1e-4
 HALF_TOLERANCE = 2e-2
 """The same between the graph with FP16 weights and the FP32 graph."""
 
-FEWEST_WEIGHTS = 256
+MIN_HALF_SIZE = 256
 """Smaller arrays (biases) stay FP32."""
+
+Batch = Mapping[str, npt.NDArray[Any]]
+"""Arrays by name of the input, all of the same first dimension."""
+
+
+def traced_graph(network: nn.Module, batch: Batch, output: str) -> bytes:
+    """The network as an ONNX graph with a free first dimension.
+
+    Args:
+        network: in evaluation mode; takes the tensors of a batch in their order.
+        batch: example input by name; values do not matter unless the network branches on them.
+        output: name of the output.
+    """
+    stream = io.BytesIO()
+    with warnings.catch_warnings():
+        # The TorchScript exporter is chosen on purpose: it folds batch normalisation into the convolutions, and the
+        # graph of its successor cannot be quantised.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
+        torch.onnx.export(
+            network,
+            tuple(torch.from_numpy(array) for array in batch.values()),
+            stream,  # type: ignore[arg-type]
+            input_names=list(batch),
+            output_names=[output],
+            dynamic_axes={name: {0: "batch"} for name in (*batch, output)},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    return stream.getvalue()
+
+
+def checked_graph(
+    network: nn.Module, file: Path, batches: Sequence[Batch], output: str, tolerance: float = TOLERANCE
+) -> bytes:
+    """`traced_graph` of the first batch, compared with torch on all of them.
+
+    `file` is named in the error. Raises ModelError if the graph computes something else than the network.
+    """
+    graph = traced_graph(network, batches[0], output)
+    with torch.no_grad():
+        expected = [network(*(torch.from_numpy(array) for array in batch.values())).numpy() for batch in batches]
+    _compare(file, "FP32 graph", outputs(graph, batches), expected, tolerance)
+    return graph
 
 
 def export_onnx(
@@ -45,8 +90,8 @@ def export_onnx(
     stored as FP16 and cast when the file is loaded (ONNX Runtime folds the casts): half the size, the same speed.
 
     Args:
-        network: [N, *input_shape] float32 → [N, …] float32; it is left as it is.
-        file: the ONNX file; it is written whole or not at all.
+        network: [N, *input_shape] float32 → [N, …] float32; it is not changed.
+        file: the ONNX file; it is written atomically.
         input_name: name of the input.
         input_shape: channels, height, width.
         output_name: name of the output.
@@ -57,30 +102,17 @@ def export_onnx(
         ModelError: the graph computes something else than the network; nothing was written.
     """
     network = copy.deepcopy(network).to("cpu", memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
-    stream = io.BytesIO()
-    with warnings.catch_warnings():
-        # The TorchScript exporter is chosen on purpose: it folds batch normalisation into the convolutions.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.onnx.export(
-            network,
-            (torch.zeros(2, *input_shape),),
-            stream,  # type: ignore[arg-type]
-            input_names=[input_name],
-            output_names=[output_name],
-            dynamic_axes={input_name: {0: "images"}, output_name: {0: "images"}},
-            opset_version=OPSET,
-            dynamo=False,
-        )
-    images = [np.random.default_rng(count).normal(size=(count, *input_shape)).astype(np.float32) for count in (1, 3)]
-    images += samples
-    with torch.no_grad():
-        expected = [network(torch.from_numpy(batch)).numpy() for batch in images]
-    graph = stream.getvalue()
-    found = _outputs(graph, images)
-    _compare(file, "FP32 graph", found, expected, TOLERANCE)
+    random = [np.random.default_rng(n).normal(size=(n, *input_shape)).astype(np.float32) for n in (1, 3)]
+    batches = [{input_name: images} for images in (np.zeros((2, *input_shape), np.float32), *random, *samples)]
+    graph = checked_graph(network, file, batches, output_name)
     if half_weights:
-        graph = with_half_weights(graph)
-        _compare(file, "graph with FP16 weights", _outputs(graph, images), found, HALF_TOLERANCE)
+        found, graph = outputs(graph, batches), with_half_weights(graph)
+        _compare(file, "graph with FP16 weights", outputs(graph, batches), found, HALF_TOLERANCE)
+    write_graph(graph, file)
+
+
+def write_graph(graph: bytes, file: Path) -> None:
+    """Writes an ONNX file atomically; its folder is created."""
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(file.name + ".part")
     part.write_bytes(graph)
@@ -93,7 +125,7 @@ def with_half_weights(graph: bytes) -> bytes:
     casts = []
     for index, weights in enumerate(model.graph.initializer):
         values = numpy_helper.to_array(weights)
-        if values.dtype != np.float32 or values.size < FEWEST_WEIGHTS:
+        if values.dtype != np.float32 or values.size < MIN_HALF_SIZE:
             continue
         with np.errstate(over="ignore"):
             half = values.astype(np.float16)
@@ -109,14 +141,19 @@ def with_half_weights(graph: bytes) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def _outputs(graph: bytes, images: list[FloatArray]) -> list[FloatArray]:
+def outputs(graph: bytes, batches: Sequence[Batch]) -> list[FloatArray]:
+    """What ONNX Runtime computes for each batch; inputs that the graph does not use are passed over."""
     session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return [session.run(None, {name: batch})[0] for batch in images]
+    used = {item.name for item in session.get_inputs()}
+    return [session.run(None, {k: v for k, v in batch.items() if k in used})[0] for batch in batches]
+
+
+def relative_error(found: FloatArray, expected: FloatArray) -> float:
+    """Largest difference, as a part of the largest expected magnitude (at least 1)."""
+    return float(np.abs(found - expected).max()) / max(float(np.abs(expected).max()), 1.0)
 
 
 def _compare(file: Path, what: str, found: list[FloatArray], expected: list[FloatArray], tolerance: float) -> None:
-    for a, b in zip(found, expected, strict=True):
-        error = float(np.abs(a - b).max()) / max(float(np.abs(b).max()), 1.0)
-        if not error <= tolerance:
-            raise ModelError(f"{file}: the {what} differs by {error:.1e} of its range; nothing was written")
+    error = max(relative_error(a, b) for a, b in zip(found, expected, strict=True))
+    if not error <= tolerance:
+        raise ModelError(f"{file}: the {what} differs by {error:.1e} of its range; nothing was written")

@@ -1,12 +1,11 @@
-"""A training that may stop at any step and goes on as if it had not: the loop, means of an epoch, log, checkpoint.
+"""The training loop: it can stop at any step and be resumed; means of an epoch, log, checkpoint.
 
-What is learned is up to the subclass. All chance of step k must come from (seed, k) alone: then a resumed run walks the
-same curve as one never stopped.
+The subclass says what a step does. Random numbers of step k must come from (seed, k) alone: then a resumed run gives
+the same weights as one that was never stopped.
 """
 
 from __future__ import annotations
 
-import csv
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -17,15 +16,17 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 import cv2
 import torch
 
+from keytrack_ros.poses import ImageArray
 from keytrack_ros.training.common.checkpoint import load_checkpoint, save_checkpoint
+from keytrack_ros.training.common.log import Panel, draw_curves, write_log
 from keytrack_ros.training.common.setup import training_device
 
-FIT_FOR_ANY_RUN = ("threads", "device", "checkpoint_minutes")
-"""Options that a resumed run may change: they say how fast and where."""
+CHANGEABLE = ("threads", "device", "checkpoint_minutes")
+"""Options that may change when a run is resumed: they say how fast and where."""
 
 
 class RunOptions(Protocol):
-    """What the loop must know of a training's options; they are dataclasses."""
+    """The options of a training that the loop uses; they are dataclasses."""
 
     @property
     def threads(self) -> int: ...
@@ -54,9 +55,9 @@ class Progress:
 
     Attributes:
         step: steps done.
-        epoch: the running one, from 1.
-        means: losses and the like, by name, since the epoch began.
-        examples_per_second: of the whole run.
+        epoch: the current one, from 1.
+        means: of what `train_step` returned, by name, since the epoch began.
+        examples_per_second: mean of the whole run.
     """
 
     step: int
@@ -69,33 +70,37 @@ EpochT = TypeVar("EpochT", bound=Any)
 
 
 class TrainingRun(ABC, Generic[EpochT]):
-    """One training run in a run folder; `checkpoint.pt` and `log.csv` go there.
+    """One training run in a run folder; `checkpoint.pt` and `log.csv` are written there.
 
-    A subclass makes its networks, then calls `restore()` if it is to go on.
+    A subclass builds its networks, then calls `restore()` if the run is resumed.
 
     Args:
         folder: run folder.
         options: a dataclass of options.
-        data: hashes of what is learned from, by name; a checkpoint of other data is refused.
-        variable: options that a resumed run may change.
+        data: hashes of the training data, by name; a checkpoint of other data is refused.
+        changeable: options that may differ when the run is resumed.
 
     Attributes:
         step: steps done.
         log: one entry for each epoch done.
         device: where the networks are.
 
-    Raises OptionError if CUDA was asked for and there is none.
+    Raises OptionError for CUDA on a machine without it.
     """
 
     epoch_class: ClassVar[type[Any]]
     """Dataclass of the log's entries."""
+    panels: ClassVar[tuple[Panel, ...]]
+    """What the curves show; the last one's first line is shown beside the progress bar."""
+    stage: ClassVar[str] = ""
+    """Field of the log whose changes the curves mark."""
 
     def __init__(
         self,
         folder: Path,
         options: RunOptions,
         data: Mapping[str, object],
-        variable: Sequence[str] = FIT_FOR_ANY_RUN,
+        changeable: Sequence[str] = CHANGEABLE,
     ) -> None:
         self.folder = folder
         self.device = training_device(options.device)
@@ -104,10 +109,10 @@ class TrainingRun(ABC, Generic[EpochT]):
             cv2.setNumThreads(options.threads)
         self.step = 0
         self.log: list[EpochT] = []
-        self._plan = options
+        self._options = options
         self._seconds = 0.0
         self._sums: dict[str, float] = {}
-        fixed = {key: value for key, value in asdict(options).items() if key not in variable}  # type: ignore[call-overload]
+        fixed = {key: value for key, value in asdict(options).items() if key not in changeable}  # type: ignore[call-overload]
         self._configuration = {**fixed, **data}
 
     @abstractmethod
@@ -115,12 +120,28 @@ class TrainingRun(ABC, Generic[EpochT]):
         """Networks and optimiser, by name, as a checkpoint keeps them."""
 
     @abstractmethod
-    def learn(self) -> Mapping[str, float]:
-        """Learns from the batch of step `self.step`; losses and the like."""
+    def train_step(self) -> Mapping[str, float]:
+        """Trains on the batch of step `self.step`; returns losses and the like, by name."""
 
     @abstractmethod
     def validated(self, means: Mapping[str, float], seconds: float) -> EpochT:
-        """The log's entry of the epoch that has ended: `means` of what `learn` returned, seconds of training so far."""
+        """The log's entry of the epoch that has ended.
+
+        `means` are those of what `train_step` returned, `seconds` of training without validation.
+        """
+
+    @abstractmethod
+    def export(self) -> list[Path]:
+        """Writes the files that a tracker loads into the run folder; returns their paths."""
+
+    def sample_sheet(self) -> ImageArray | None:
+        """A picture of training samples to look at, [H, W, 3] uint8 BGR; None where there is nothing to see."""
+        return None
+
+    @property
+    @abstractmethod
+    def data_summary(self) -> str:
+        """What is trained and validated on, in one line."""
 
     @property
     def checkpoint(self) -> Path:
@@ -128,9 +149,30 @@ class TrainingRun(ABC, Generic[EpochT]):
         return self.folder / "checkpoint.pt"
 
     @property
+    def steps(self) -> int:
+        """Steps of the whole run."""
+        return self._options.steps
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps after which the log gets an entry."""
+        return self._options.steps_per_epoch
+
+    @property
+    def headline(self) -> str:
+        """The figure to watch, of the last epoch: the first line of the last panel."""
+        name, legend = next(iter(self.panels[-1].lines.items()))
+        value = f"{getattr(self.log[-1], name):.1%}" if self.log else "-"
+        return f"{legend} {value}"
+
+    @property
     def finished(self) -> bool:
         """Whether the last step is done."""
-        return self.step >= self._plan.steps
+        return self.step >= self._options.steps
+
+    def draw_curves(self) -> None:
+        """Draws `curves.png` in the run folder."""
+        draw_curves(self.folder / "curves.png", self.log, self.panels, self.stage)
 
     def run(self, report: Callable[[Progress], None], stopped: Callable[[], bool] = lambda: False) -> None:
         """Trains to the end, or until `stopped()` is true after a step; saves a checkpoint in either case.
@@ -141,24 +183,24 @@ class TrainingRun(ABC, Generic[EpochT]):
         saved = time.monotonic()
         while not self.finished and not stopped():
             began = time.monotonic()
-            for name, value in self.learn().items():
+            for name, value in self.train_step().items():
                 self._sums[name] = self._sums.get(name, 0.0) + value
             self.step += 1
             self._seconds += time.monotonic() - began
             progress = self._progress()
-            ended = self.step % self._plan.steps_per_epoch == 0
+            ended = self.step % self._options.steps_per_epoch == 0
             if ended:
                 self.log.append(self.validated(progress.means, round(self._seconds, 1)))
                 self._sums = {}
                 write_log(self.folder / "log.csv", self.log)
-            if ended or time.monotonic() - saved > 60 * self._plan.checkpoint_minutes:
+            if ended or time.monotonic() - saved > 60 * self._options.checkpoint_minutes:
                 self.save()
                 saved = time.monotonic()
             report(progress)
         self.save()
 
     def save(self) -> None:
-        """Writes the checkpoint, all of it or none."""
+        """Writes the checkpoint, atomically."""
         state = {
             **{name: part.state_dict() for name, part in self.parts().items()},
             "step": self.step,
@@ -169,33 +211,26 @@ class TrainingRun(ABC, Generic[EpochT]):
         save_checkpoint(self.checkpoint, self._configuration, state)
 
     def restore(self) -> None:
-        """Goes on from the folder's checkpoint.
+        """Loads the folder's checkpoint.
+
+        Options that are newer than the checkpoint count as their defaults there.
 
         Raises DataError if it is missing or belongs to other data or other options; the differences are named.
         """
-        state = load_checkpoint(self.checkpoint, self._configuration)
+        defaults = {item.name: item.default for item in fields(self._options)}  # type: ignore[arg-type]
+        newer = {key: value for key, value in defaults.items() if key in self._configuration}
+        state = load_checkpoint(self.checkpoint, self._configuration, newer)
         for name, part in self.parts().items():
             part.load_state_dict(state[name])
         self.step, self._seconds, self._sums = state["step"], state["seconds"], state["sums"]
         self.log = [self.epoch_class(**row) for row in state["log"]]
 
     def _progress(self) -> Progress:
-        steps = self._plan.steps_per_epoch
+        steps = self._options.steps_per_epoch
         in_epoch = (self.step - 1) % steps + 1
         return Progress(
             step=self.step,
             epoch=(self.step - 1) // steps + 1,
             means={name: total / in_epoch for name, total in self._sums.items()},
-            examples_per_second=self.step * self._plan.batch_size / max(self._seconds, 1e-9),
+            examples_per_second=self.step * self._options.batch_size / max(self._seconds, 1e-9),
         )
-
-
-def write_log(file: Path, log: Sequence[Any]) -> None:
-    """Replaces `file` by a CSV with a header and a line for each entry, all of one dataclass; there is at least one."""
-    part = file.with_name(file.name + ".part")
-    with part.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, [item.name for item in fields(log[0])])
-        writer.writeheader()
-        for epoch in log:
-            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in asdict(epoch).items()})
-    part.replace(file)

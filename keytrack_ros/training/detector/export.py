@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from keytrack_ros.detection.nano import STRIDES, NanoDetector
-from keytrack_ros.inference.cards import DetectorCard, ImageInput, file_sha256
-from keytrack_ros.training.common.export import export_onnx, write_card
+from keytrack_ros.inference.cards import DetectorCard, ImageInput, file_sha256, write_card
+from keytrack_ros.training.common.export import export_onnx
 from keytrack_ros.training.detector.samples import FILL, INPUT_MEAN, INPUT_STD
 
 LICENCE = (

@@ -16,6 +16,7 @@ import numpy as np
 
 from keytrack_ros.errors import DataError
 from keytrack_ros.poses import BoolArray, FloatArray, ImageArray
+from keytrack_ros.training.common.log import sheet
 from keytrack_ros.training.detector.data import LabelledImage
 from keytrack_ros.training.detector.paste import find_donors, paste_person
 
@@ -201,6 +202,4 @@ def draw_samples(maker: SampleMaker, size: int, seed: int, count: int = 16) -> I
             left, top, right, bottom = (round(float(v)) for v in box)
             cv2.rectangle(tile, (left, top), (right, bottom), (0, 220, 0) if person else (160, 160, 160), 1)
         tiles.append(tile)
-    columns = max(int(np.ceil(np.sqrt(count))), 1)
-    tiles += [np.full_like(tiles[0], FILL)] * (-count % columns)
-    return np.vstack([np.hstack(tiles[row : row + columns]) for row in range(0, len(tiles), columns)])
+    return sheet(tiles, columns=max(int(np.ceil(np.sqrt(count))), 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -15,15 +16,18 @@ from torch import Tensor, nn
 from keytrack_ros.detection import yolox
 from keytrack_ros.detection.nano import STRIDES, NanoDetector, fold, to_rows
 from keytrack_ros.errors import DataError
+from keytrack_ros.inference.cards import DetectorCard
+from keytrack_ros.inference.registry import find_model
 from keytrack_ros.poses import FloatArray, ImageArray
+from keytrack_ros.training.common.log import Panel
 from keytrack_ros.training.common.run import Part, TrainingRun
 from keytrack_ros.training.common.setup import average_into, averaged_weights, cosine_rate, open_optimiser
 from keytrack_ros.training.common.weights import load_exported
-from keytrack_ros.training.detector.data import LabelledImage, fingerprint
-from keytrack_ros.training.detector.log import DetectorEpoch
+from keytrack_ros.training.detector.data import TRAIN, VALIDATION, LabelledImage, fingerprint, load_images
+from keytrack_ros.training.detector.export import export_detector
 from keytrack_ros.training.detector.loss import Targets, Taught, decode_maps, detector_loss
 from keytrack_ros.training.detector.options import DetectorTrainOptions
-from keytrack_ros.training.detector.samples import FILL, INPUT_MEAN, INPUT_STD, Sample, SampleMaker
+from keytrack_ros.training.detector.samples import FILL, INPUT_MEAN, INPUT_STD, Sample, SampleMaker, draw_samples
 from keytrack_ros.training.detector.scores import matched
 from keytrack_ros.training.detector.teacher import DenseTeacher
 
@@ -34,24 +38,53 @@ WORKING_SCORE = 0.4
 """Score from which on recall and precision are logged."""
 
 
+@dataclass(frozen=True)
+class DetectorEpoch:
+    """One line of the log. Losses are means over the epoch; recall, precision and AP (IoU 0.5) of held-back images."""
+
+    epoch: int
+    step: int
+    seconds: float
+    size: int
+    learning_rate: float
+    score_loss: float
+    box_loss: float
+    recall: float
+    precision: float
+    average_precision: float
+
+
 class DetectorTraining(TrainingRun[DetectorEpoch]):
     """One training run: network, average, optimiser, log and checkpoint in a run folder.
 
     Args:
-        training: images to learn from.
+        training: images to train on.
         validation: images of other scenes.
-        folder: run folder; `checkpoint.pt` and `log.csv` go there.
+        folder: run folder; `checkpoint.pt` and `log.csv` are written there.
         options: see `DetectorTrainOptions`.
         resume: continue from the folder's checkpoint.
         teacher: a detector whose score and box of every cell are learned beside the labels; None = labels alone.
 
     Raises:
-        DataError: there is nothing to train or validate on, the checkpoint is missing or belongs to another run, or the
-            one to start from is none of such a network.
-        OptionError: CUDA was asked for and there is none.
+        DataError: no image to train or validate on shows a person, the checkpoint is missing or belongs to another
+            run, or the one to start from is of another network.
+        OptionError: CUDA on a machine without it.
     """
 
     epoch_class = DetectorEpoch
+    panels = (
+        Panel("loss", {"score_loss": "score", "box_loss": "box"}),
+        Panel(
+            "held-back images",
+            {
+                "average_precision": "AP at IoU 0.5",
+                "recall": f"recall, score ≥ {WORKING_SCORE}",
+                "precision": f"precision, score ≥ {WORKING_SCORE}",
+            },
+            percent=True,
+        ),
+    )
+    stage = "size"
 
     def __init__(
         self,
@@ -81,13 +114,35 @@ class DetectorTraining(TrainingRun[DetectorEpoch]):
             part.requires_grad_(False)
         self.averaged = copy.deepcopy(self.network).eval()
         self._optimiser = open_optimiser(options.optimiser, self.network, options.weight_decay)
+        self._data = (training, validation)
         if resume:
             self.restore()
+
+    @classmethod
+    def open(cls, data: Path, folder: Path, options: DetectorTrainOptions, resume: bool = False) -> DetectorTraining:
+        """A run on the images of the folder `data`; see `load_images`."""
+        teacher = None
+        if options.teacher:
+            teacher = DenseTeacher(find_model(DetectorCard, options.teacher), STRIDES, options.threads)
+        return cls(load_images(data, TRAIN), load_images(data, VALIDATION), folder, options, resume, teacher)
+
+    @property
+    def data_summary(self) -> str:
+        (images, people), (held_back, others) = (
+            (len(part), sum(int(image.sure.sum()) for image in part)) for part in self._data
+        )
+        return f"{images} images with {people} people to train on; {held_back} images with {others} people held back"
+
+    def sample_sheet(self) -> ImageArray:
+        return draw_samples(self.maker, self.options.input_size, self.options.seed)
+
+    def export(self) -> list[Path]:
+        return export_detector(self.averaged, self.folder, self.options.input_size)
 
     def parts(self) -> Mapping[str, Part]:
         return {"network": self.network, "averaged": self.averaged, "optimiser": self._optimiser}
 
-    def learn(self) -> Mapping[str, float]:
+    def train_step(self) -> Mapping[str, float]:
         size = image_size(self.step, self.options)
         samples = [
             self.maker.sample(size, np.random.default_rng((self.options.seed, self.step, number)))
@@ -108,7 +163,7 @@ class DetectorTraining(TrainingRun[DetectorEpoch]):
         (score_loss + box_loss).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
         self._optimiser.step()
-        # A short memory at first: the weights of the beginning are worth nothing.
+        # A short memory at first, or the average would keep the random weights.
         memory = min(self.options.average_steps, 1 + (1 + self.step) / 5)
         average_into(self.averaged, self.network, 1 - 1 / memory)
         return {"score_loss": score_loss.item(), "box_loss": box_loss.item()}
@@ -160,9 +215,9 @@ def network_images(images: Sequence[ImageArray], device: torch.device) -> Tensor
 
 def padded(samples: Sequence[Sample], device: torch.device) -> Targets:
     """The boxes of a batch, padded to the largest number in it."""
-    most = max(len(sample.boxes) for sample in samples)
-    boxes = np.zeros((len(samples), most, 4), np.float32)
-    people, doubtful = np.zeros((2, len(samples), most), bool)
+    largest = max(len(sample.boxes) for sample in samples)
+    boxes = np.zeros((len(samples), largest, 4), np.float32)
+    people, doubtful = np.zeros((2, len(samples), largest), bool)
     for row, sample in enumerate(samples):
         count = len(sample.boxes)
         boxes[row, :count] = sample.boxes

@@ -8,9 +8,8 @@ from keytrack_ros.errors import OptionError
 from keytrack_ros.matching.tokens import EMBEDDINGS, SEGMENT_VARIANTS
 from keytrack_ros.options import Options, Value, option
 
-FIT_FOR_ANY_RUN = ("threads", "device", "checkpoint_minutes", "prior")
-"""Options that a resumed run of a matcher may change: how fast and where, or what is done after the last step."""
-
+CHANGEABLE = ("threads", "device", "checkpoint_minutes", "prior")
+"""Options that may change when a run is resumed: how fast and where, or what is done after the last step."""
 
 RECIPES: dict[str, dict[str, Value]] = {
     "default": {},

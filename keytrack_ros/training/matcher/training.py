@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,54 +15,99 @@ from keytrack_ros.matching.network import EntailmentNetwork
 from keytrack_ros.matching.track_network import MatcherNetwork
 from keytrack_ros.matching.weights import load_weights
 from keytrack_ros.training.common.checkpoint import differing
+from keytrack_ros.training.common.log import Panel
 from keytrack_ros.training.common.run import Part, TrainingRun
 from keytrack_ros.training.common.setup import parameter_groups
-from keytrack_ros.training.matcher.curves import Epoch
-from keytrack_ros.training.matcher.export import move_prior
-from keytrack_ros.training.matcher.options import FIT_FOR_ANY_RUN, TrainOptions
+from keytrack_ros.training.matcher.export import export_matcher, move_prior
+from keytrack_ros.training.matcher.options import CHANGEABLE, TrainOptions
 from keytrack_ros.training.matcher.tasks import make_task
-from keytrack_ros.training.matcher.tracks import Tracks
+from keytrack_ros.training.matcher.tracks import (
+    Tracks,
+    held_back_videos,
+    load_tracks,
+    training_videos,
+    validation_videos,
+)
 
 
-class MatcherTraining(TrainingRun[Epoch]):
+@dataclass(frozen=True)
+class MatcherEpoch:
+    """One line of the log. Loss is cross-entropy in nats; accuracies are 0..1; seconds are of training alone."""
+
+    epoch: int
+    step: int
+    seconds: float
+    learning_rate: float
+    loss: float
+    accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+
+
+class MatcherTraining(TrainingRun[MatcherEpoch]):
     """One training run: network, optimiser, log and checkpoint in a run folder.
 
     Args:
-        training: tracks to learn from.
+        training: tracks to train on.
         validation: tracks of other videos.
-        folder: run folder; `checkpoint.pt` and `log.csv` go there.
+        folder: run folder; `checkpoint.pt` and `log.csv` are written there.
         options: see `TrainOptions`.
         resume: continue from the folder's checkpoint.
 
     Raises:
-        DataError: the tracks give nothing to learn from, or the checkpoint is missing or belongs to other data or
-            other options, or the network to begin with has another shape.
-        ModelError: the network to begin with cannot be read.
-        OptionError: CUDA was asked for and there is none.
+        DataError: the tracks hold no pairs to train on, the checkpoint is missing or belongs to other data or other
+            options, or the network to start from has another shape.
+        ModelError: the network to start from cannot be read.
+        OptionError: CUDA on a machine without it.
     """
 
-    epoch_class = Epoch
+    epoch_class = MatcherEpoch
+    panels = (
+        Panel("cross-entropy", {"loss": "training (augmented)", "validation_loss": "held-back videos"}),
+        Panel(
+            "accuracy", {"validation_accuracy": "held-back videos", "accuracy": "training (augmented)"}, percent=True
+        ),
+    )
 
     def __init__(
         self, training: Tracks, validation: Tracks, folder: Path, options: TrainOptions, resume: bool = False
     ) -> None:
         data = {"training data": training.fingerprint, "validation data": validation.fingerprint}
-        super().__init__(folder, options, data, FIT_FOR_ANY_RUN)
+        super().__init__(folder, options, data, CHANGEABLE)
         self.options = options
         self._task = make_task(training, validation, options, self.device)
         torch.manual_seed(options.seed)
         self.network = self._task.network()
         if options.start and not resume:
-            begin_with(self.network, Path(options.start), options.prior)
+            load_start(self.network, Path(options.start), options.prior)
         self.network.to(self.device)
         self._optimiser = torch.optim.AdamW(parameter_groups(self.network, options.weight_decay), fused=True)
+        self._data = (training, validation)
         if resume:
             self.restore()
+
+    @classmethod
+    def open(cls, data: Path, folder: Path, options: TrainOptions, resume: bool = False) -> MatcherTraining:
+        """A run on the track files of the folder `data`; see `load_tracks`."""
+        tracks = load_tracks(data)
+        names, others = training_videos(tracks), held_back_videos(tracks)
+        if options.choose:
+            others = validation_videos(tracks)
+            names = [name for name in names if name not in others]
+        return cls(tracks.select(names), tracks.select(others), folder, options, resume)
+
+    @property
+    def data_summary(self) -> str:
+        training, validation = self._data
+        return (
+            f"{len(training.names)} videos with {len(training)} poses to train on; validated on "
+            f"{len(validation.names)} others with {len(validation)} poses"
+        )
 
     def parts(self) -> Mapping[str, Part]:
         return {"network": self.network, "optimiser": self._optimiser}
 
-    def learn(self) -> Mapping[str, float]:
+    def train_step(self) -> Mapping[str, float]:
         seeds = np.random.SeedSequence((self.options.seed, self.step)).generate_state(2)
         batch = self._task.batch(np.random.default_rng(seeds[0]))
         torch.manual_seed(int(seeds[1]))
@@ -77,11 +122,11 @@ class MatcherTraining(TrainingRun[Epoch]):
         self._optimiser.step()
         return {"loss": loss.item(), "accuracy": right}
 
-    def validated(self, means: Mapping[str, float], seconds: float) -> Epoch:
+    def validated(self, means: Mapping[str, float], seconds: float) -> MatcherEpoch:
         self.network.eval()
         with torch.no_grad():
             loss, accuracy = self._task.validate(self.network)
-        return Epoch(
+        return MatcherEpoch(
             epoch=len(self.log) + 1,
             step=self.step,
             seconds=seconds,
@@ -92,9 +137,14 @@ class MatcherTraining(TrainingRun[Epoch]):
             validation_accuracy=accuracy,
         )
 
+    def export(self) -> list[Path]:
+        pairs = self.options.input == "pairs"
+        name = "pose_entailment_paper" if pairs else "pose_entailment"
+        return export_matcher(self.network, self.folder, self.options.prior if pairs else 0.5, name)
 
-def begin_with(network: MatcherNetwork, file: Path, prior: float) -> None:
-    """Gives `network` the weights of an exported one; that of pairs is moved back from `prior` to balanced pairs.
+
+def load_start(network: MatcherNetwork, file: Path, prior: float) -> None:
+    """Loads the weights of an exported matcher; one of pairs is moved back from `prior` to balanced pairs.
 
     Raises DataError if the two are of different kind or size, ModelError if the file is not a matcher's.
     """
@@ -102,7 +152,7 @@ def begin_with(network: MatcherNetwork, file: Path, prior: float) -> None:
     here, there = ({**asdict(n.options), "dropout": 0, "kind": type(n).__name__} for n in (network, given))
     differences = differing(there, here)
     if differences:
-        raise DataError(f"{file}: a run with these options cannot begin with it: {'; '.join(differences)}")
+        raise DataError(f"{file}: a run with these options cannot start from it: {'; '.join(differences)}")
     network.load_state_dict(given.state_dict())
     if isinstance(network, EntailmentNetwork):
         move_prior(network, prior, 0.5)

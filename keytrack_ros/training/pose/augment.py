@@ -15,6 +15,9 @@ from keytrack_ros import skeleton
 from keytrack_ros.estimation.crops import crop_transforms
 from keytrack_ros.poses import BoolArray, FloatArray, ImageArray, IntArray
 
+MEAN = (123.675, 116.28, 103.53)
+STD = (58.395, 57.12, 57.375)
+"""Of ImageNet, RGB 0..255, as in HRNet."""
 PADDING = 1.25
 """Growth of a box in HRNet's crops."""
 OFFSET = 0.375
@@ -204,3 +207,18 @@ def _coloured(crop: ImageArray, chance: np.random.Generator) -> ImageArray:
     offset = chance.normal(0, 14) + 0.5 * (1 - gain) * crop.mean()
     table = np.clip(np.arange(256)[:, None] * gain + offset, 0, 255).astype(np.uint8)
     return np.asarray(cv2.LUT(crop, table[None]), np.uint8)
+
+
+def draw_sample(sample: Sample) -> ImageArray:
+    """A crop with its known keypoints and limbs: left red, right green, weak labels as smaller dots."""
+    crop = sample.crop.copy()
+    shown = sample.present & (sample.weights > 0)
+    points = np.round(sample.keypoints).astype(int)
+    for a, b in skeleton.EDGES:
+        if shown[a] and shown[b]:
+            name = skeleton.NAMES[b]
+            color = (60, 60, 255) if name.startswith("left") else (60, 220, 60) if "right" in name else (255, 200, 0)
+            cv2.line(crop, points[a].tolist(), points[b].tolist(), color, 1, cv2.LINE_AA)
+    for k in np.flatnonzero(shown):
+        cv2.circle(crop, points[k].tolist(), 3 if sample.weights[k] >= 1 else 2, (0, 255, 255), -1, cv2.LINE_AA)
+    return crop

@@ -9,11 +9,10 @@ import torch
 from torch import nn
 
 from keytrack_ros import skeleton
-from keytrack_ros.inference.cards import ImageInput, PoseCard, file_sha256
-from keytrack_ros.training.common.export import export_onnx, write_card
-from keytrack_ros.training.pose.augment import OFFSET, PADDING
+from keytrack_ros.inference.cards import ImageInput, PoseCard, file_sha256, write_card
+from keytrack_ros.training.common.export import export_onnx
+from keytrack_ros.training.pose.augment import MEAN, OFFSET, PADDING, STD
 from keytrack_ros.training.pose.options import PoseTrainOptions
-from keytrack_ros.training.pose.training import MEAN, STD
 
 LICENCE = (
     "weights: non-commercial research use, as images (LSPET, JHMDB, COCO) and teachers they learned from are for "

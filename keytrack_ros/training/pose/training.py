@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,16 +16,14 @@ from keytrack_ros import skeleton
 from keytrack_ros.estimation.heatmaps import decode
 from keytrack_ros.estimation.hrnet import build_hrnet
 from keytrack_ros.poses import BoolArray, FloatArray, ImageArray, IntArray
+from keytrack_ros.training.common.log import Panel, sheet
 from keytrack_ros.training.common.run import Part, Progress, TrainingRun
 from keytrack_ros.training.common.setup import average_into, averaged_weights, cosine_rate, open_optimiser
 from keytrack_ros.training.pose import augment
-from keytrack_ros.training.pose.data import COCO, FRAMES, LSPET, People
-from keytrack_ros.training.pose.log import PoseEpoch
+from keytrack_ros.training.pose.data import COCO, FRAMES, LSPET, People, backgrounds, load_people
+from keytrack_ros.training.pose.export import export_pose
 from keytrack_ros.training.pose.options import PoseTrainOptions
 
-MEAN = (123.675, 116.28, 103.53)
-STD = (58.395, 57.12, 57.375)
-"""Of ImageNet, RGB 0..255, as in HRNet."""
 _SHARES = {LSPET: 0.50, FRAMES: 0.46, COCO: 0.04}
 _BACKGROUND_SHARE = 0.6  # of LSPET crops; their surroundings are cut off
 _LIMBS = [k for k, name in enumerate(skeleton.NAMES) if name.startswith(("left_", "right_"))]
@@ -40,23 +39,46 @@ class PoseBatch(NamedTuple):
     weights: Tensor
 
 
+@dataclass(frozen=True)
+class PoseEpoch:
+    """One line of the log. PCKh@0.5 of held-back people, 0..1, of the averaged weights on crops of `width` pixels."""
+
+    epoch: int
+    step: int
+    seconds: float
+    width: int
+    learning_rate: float
+    loss: float
+    pckh_lspet: float
+    pckh_frames: float
+
+
 class PoseTraining(TrainingRun[PoseEpoch]):
     """One training run: network, averaged network, optimiser, log and checkpoint in a run folder.
 
     Args:
         people: see `load_people`.
         backgrounds: images without people.
-        folder: run folder; `checkpoint.pt` and `log.csv` go there.
+        folder: run folder; `checkpoint.pt` and `log.csv` are written there.
         options: see `PoseTrainOptions`.
         resume: continue from the folder's checkpoint.
 
     Raises:
-        DataError: the checkpoint is missing or belongs to other data or other options, or the one to start from is none
-            of such a network.
-        OptionError: CUDA was asked for and there is none.
+        DataError: the checkpoint is missing or belongs to other data or other options, or the one to start from is of
+            another network.
+        OptionError: CUDA on a machine without it.
     """
 
     epoch_class = PoseEpoch
+    panels = (
+        Panel("squared error a heatmap", {"loss": "training"}),
+        Panel(
+            "PCKh@0.5 of held-back limbs",
+            {"pckh_lspet": "LSPET", "pckh_frames": "frames (teachers' labels)"},
+            percent=True,
+        ),
+    )
+    stage = "width"
 
     def __init__(
         self,
@@ -82,16 +104,32 @@ class PoseTraining(TrainingRun[PoseEpoch]):
         if resume:
             self.restore()
 
+    @classmethod
+    def open(cls, data: Path, folder: Path, options: PoseTrainOptions, resume: bool = False) -> PoseTraining:
+        """A run on the people of the folder `data`; see `load_people`."""
+        return cls(load_people(data), backgrounds(data), folder, options, resume)
+
+    @property
+    def data_summary(self) -> str:
+        known, held_back = (len(self.people.rows(part)) for part in (False, True))
+        return f"{known} people to train on; {held_back} held back"
+
+    def sample_sheet(self) -> ImageArray:
+        return sheet([augment.draw_sample(sample) for sample in self.samples(self.options.steps - 1)], columns=8)
+
+    def export(self) -> list[Path]:
+        return export_pose(self.averaged, self.folder, self.options)
+
     def parts(self) -> Mapping[str, Part]:
         return {"network": self.network, "averaged": self.averaged, "optimiser": self._optimiser}
 
     def run(self, report: Callable[[Progress], None], stopped: Callable[[], bool] = lambda: False) -> None:
-        """As `TrainingRun.run`; the next batch is made while the network learns from the last."""
+        """As `TrainingRun.run`; the next batch is prepared while the network trains on the last."""
         with ThreadPoolExecutor(1) as self._pool:
             self._coming = None
             super().run(report, stopped)
 
-    def learn(self) -> Mapping[str, float]:
+    def train_step(self) -> Mapping[str, float]:
         batch = self._next_batch()
         for group in self._optimiser.param_groups:
             group["lr"] = cosine_rate(self.step, self.options)
@@ -101,7 +139,7 @@ class PoseTraining(TrainingRun[PoseEpoch]):
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimiser.step()
-        # The average follows quickly at first, or it would remember the random weights.
+        # A short memory at first, or the average would keep the random weights.
         average_into(self.averaged, self.network, min(self.options.ema, (1 + self.step) / (10 + self.step)))
         return {"loss": loss.item()}
 
@@ -121,7 +159,7 @@ class PoseTraining(TrainingRun[PoseEpoch]):
         )
 
     def batch(self, step: int) -> PoseBatch:
-        """What step `step` learns from."""
+        """The batch of a step."""
         samples = self.samples(step)
         size = self.options.size_at(step)
         present = np.stack([s.present for s in samples])
@@ -133,17 +171,17 @@ class PoseTraining(TrainingRun[PoseEpoch]):
 
     def samples(self, step: int) -> list[augment.Sample]:
         """The augmented people of a step."""
-        chance = np.random.default_rng(np.random.SeedSequence((self.options.seed, step)))
+        rng = np.random.default_rng(np.random.SeedSequence((self.options.seed, step)))
         people, size = self.people, self.options.size_at(step)
         parts = {source: people.rows(held_back=False, source=source) for source in _SHARES}
         shares = np.array([_SHARES[source] if len(rows) else 0 for source, rows in parts.items()])
-        counts = chance.multinomial(self.options.batch_size, shares / shares.sum())
-        rows = np.concatenate([chance.choice(p, n) for p, n in zip(parts.values(), counts, strict=True) if n])
+        counts = rng.multinomial(self.options.batch_size, shares / shares.sum())
+        rows = np.concatenate([rng.choice(p, n) for p, n in zip(parts.values(), counts, strict=True) if n])
         samples = []
         for row in rows:
             background = None
-            if self._backgrounds and people.sources[row] == LSPET and chance.random() < _BACKGROUND_SHARE:
-                background = self._backgrounds[chance.integers(len(self._backgrounds))]
+            if self._backgrounds and people.sources[row] == LSPET and rng.random() < _BACKGROUND_SHARE:
+                background = self._backgrounds[rng.integers(len(self._backgrounds))]
             samples.append(
                 augment.augmented_sample(
                     people.image(row),
@@ -152,7 +190,7 @@ class PoseTraining(TrainingRun[PoseEpoch]):
                     people.weights[row],
                     people.present[row],
                     size,
-                    chance,
+                    rng,
                     background,
                 )
             )
@@ -209,21 +247,21 @@ def heatmap_loss(heatmaps: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     return (error * weights).sum() / weights.sum().clamp_min(1e-6)
 
 
-def pckh_hits(points: FloatArray, truth: FloatArray, known: BoolArray) -> tuple[BoolArray, BoolArray]:
-    """Which keypoints lie within half a head size of the truth (PCKh@0.5), and which could be asked for.
+def pckh_hits(points: FloatArray, ground_truth: FloatArray, known: BoolArray) -> tuple[BoolArray, BoolArray]:
+    """Which keypoints lie within half a head size of the ground truth (PCKh@0.5), and which count.
 
     Args:
-        points, truth: [N, 15, 2].
+        points, ground_truth: [N, 15, 2].
         known: [N, 15] bool; people whose head is not known are left out.
 
     Returns two [N, 15] bool arrays.
     """
-    head = np.linalg.norm(truth[:, _HEAD_BOTTOM] - truth[:, _HEAD_TOP], axis=1)
-    asked = known & (known[:, _HEAD_BOTTOM] & known[:, _HEAD_TOP] & (head > 0))[:, None]
-    return asked & (np.linalg.norm(points - truth, axis=2) <= 0.5 * head[:, None]), asked
+    head = np.linalg.norm(ground_truth[:, _HEAD_BOTTOM] - ground_truth[:, _HEAD_TOP], axis=1)
+    counts = known & (known[:, _HEAD_BOTTOM] & known[:, _HEAD_TOP] & (head > 0))[:, None]
+    return counts & (np.linalg.norm(points - ground_truth, axis=2) <= 0.5 * head[:, None]), counts
 
 
 def network_crops(crops: list[ImageArray]) -> Tensor:
     """B crops [h, w, 3] uint8 BGR as the network's input [B, 3, h, w] float32."""
     rgb = torch.from_numpy(np.stack(crops)).flip(3).float()
-    return rgb.sub_(torch.tensor(MEAN)).div_(torch.tensor(STD)).permute(0, 3, 1, 2)
+    return rgb.sub_(torch.tensor(augment.MEAN)).div_(torch.tensor(augment.STD)).permute(0, 3, 1, 2)

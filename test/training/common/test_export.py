@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from keytrack_ros.errors import ModelError
-from keytrack_ros.inference.cards import DetectorCard, ImageInput, load_card
-from keytrack_ros.training.common.export import export_onnx, with_half_weights, write_card
+from keytrack_ros.inference.cards import DetectorCard, ImageInput, load_card, write_card
+from keytrack_ros.training.common.export import export_onnx, with_half_weights
 
 
 def small_network() -> nn.Module:

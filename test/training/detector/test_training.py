@@ -12,11 +12,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from keytrack_ros.cli.train import train_app
+from keytrack_ros.cli.app import app
+from keytrack_ros.cli.training_progress import INTERRUPTED
 from keytrack_ros.detection import Detector, DetectorOptions
 from keytrack_ros.errors import DataError, OptionError
 from keytrack_ros.inference.options import InferenceOptions
-from keytrack_ros.training.common.progress import INTERRUPTED
 from keytrack_ros.training.common.setup import cosine_rate
 from keytrack_ros.training.detector.data import TRAIN, VALIDATION, LabelledImage, load_images
 from keytrack_ros.training.detector.export import export_detector
@@ -68,6 +68,17 @@ def test_a_checkpoint_of_other_options_is_refused(images: Images, tmp_path: Path
         training(images, tmp_path, resume=True, seed=2)
     with pytest.raises(DataError, match="optimiser is 'muon' there and 'adamw' here"):
         training(images, tmp_path, resume=True, optimiser="adamw")
+
+
+def test_an_option_newer_than_the_checkpoint_counts_as_its_default_there(images: Images, tmp_path: Path) -> None:
+    run = training(images, tmp_path)
+    run.save()
+    content = torch.load(run.checkpoint)
+    del content["configuration"]["average_steps"]
+    torch.save(content, run.checkpoint)
+    assert training(images, tmp_path, resume=True).step == 0
+    with pytest.raises(DataError, match="average_steps is 1000 there and 7 here"):
+        training(images, tmp_path, resume=True, average_steps=7)
 
 
 def test_a_run_may_begin_with_the_weights_of_another(images: Images, tmp_path: Path) -> None:
@@ -173,11 +184,11 @@ def test_batches_are_padded_with_boxes_that_are_nothing() -> None:
 
 def arguments(data: Path, out: Path, *more: str) -> list[str]:
     values = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
-    return ["detector", f"--data={data}", f"--out={out}", "--epochs=2", "--steps-per-epoch=2", *values, *more]
+    return ["train", "detector", f"--data={data}", f"--out={out}", "--epochs=2", "--steps-per-epoch=2", *values, *more]
 
 
 def test_the_command_leaves_a_network_that_the_detector_runs(data: Path, tmp_path: Path) -> None:
-    result = CliRunner().invoke(train_app, arguments(data, tmp_path))
+    result = CliRunner().invoke(app, arguments(data, tmp_path))
     assert result.exit_code == 0, result.output
     written = {file.name for file in tmp_path.iterdir()}
     network = {"person_detector.onnx", "person_detector.yaml"}
@@ -190,32 +201,32 @@ def test_the_command_leaves_a_network_that_the_detector_runs(data: Path, tmp_pat
     assert (tmp_path / "person_detector.onnx").stat().st_size < 2.1e6  # FP16 weights
 
 
-def test_ctrl_c_keeps_what_was_done_and_resume_goes_on(data: Path, tmp_path: Path, monkeypatch) -> None:
-    learn = DetectorTraining.learn
+def test_ctrl_c_saves_a_checkpoint_from_which_resume_continues(data: Path, tmp_path: Path, monkeypatch) -> None:
+    train_step = DetectorTraining.train_step
 
     def interrupted(self: DetectorTraining) -> Mapping[str, float]:
         if self.step == 0:
             os.kill(os.getpid(), signal.SIGINT)
-        return learn(self)
+        return train_step(self)
 
-    monkeypatch.setattr(DetectorTraining, "learn", interrupted)
-    result = CliRunner().invoke(train_app, arguments(data, tmp_path))
+    monkeypatch.setattr(DetectorTraining, "train_step", interrupted)
+    result = CliRunner().invoke(app, arguments(data, tmp_path))
     assert result.exit_code == INTERRUPTED
-    assert "stopped at step 1; go on with the same command and --resume" in result.output
-    result = CliRunner().invoke(train_app, arguments(data, tmp_path, "--resume"))
+    assert "stopped at step 1; resume with the same command and --resume" in result.output
+    result = CliRunner().invoke(app, arguments(data, tmp_path, "--resume"))
     assert result.exit_code == 0, result.output
 
 
 def test_without_a_teacher_the_command_says_what_it_needs(data: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("KEYTRACK_MODELS", raising=False)
-    result = CliRunner().invoke(train_app, arguments(data, tmp_path / "run", "--teacher=yolox_nano_person"))
+    result = CliRunner().invoke(app, arguments(data, tmp_path / "run", "--teacher=yolox_nano_person"))
     assert result.exit_code == 1
     assert "no detection network 'yolox_nano_person' was found" in result.output
 
 
 def test_a_wrong_data_folder_is_one_line(tmp_path: Path) -> None:
-    result = CliRunner().invoke(train_app, arguments(tmp_path, tmp_path / "run", "--resume"))
+    result = CliRunner().invoke(app, arguments(tmp_path, tmp_path / "run", "--resume"))
     assert result.exit_code == 1
     assert "error:" in result.output
     assert InferenceOptions().folders == []

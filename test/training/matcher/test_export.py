@@ -11,7 +11,9 @@ from keytrack_ros.inference.registry import PACKAGE_MODELS, find_model  # noqa: 
 from keytrack_ros.inference.session import OnnxSession  # noqa: E402
 from keytrack_ros.matching.network import EntailmentNetwork, NetworkOptions  # noqa: E402
 from keytrack_ros.matching.track_network import TrackNetwork  # noqa: E402
-from keytrack_ros.training.matcher.export import export_matcher, largest_difference, load_weights, onnx_bytes  # noqa: E402
+from keytrack_ros.matching.weights import load_weights  # noqa: E402
+from keytrack_ros.training.common.export import checked_graph, outputs, relative_error  # noqa: E402
+from keytrack_ros.training.matcher.export import TOLERANCE, export_matcher, random_pairs  # noqa: E402
 
 
 def pairs(count: int) -> dict[str, np.ndarray]:
@@ -52,11 +54,16 @@ def test_the_prior_moves_the_odds_and_not_the_given_network(tmp_path):
     np.testing.assert_allclose(moved, np.tile([0, math.log(9)], (3, 1)), atol=1e-5)
 
 
-def test_a_graph_that_computes_something_else_is_found_out():
+def test_a_graph_of_other_weights_differs_by_more_than_the_tolerance(tmp_path):
     torch.manual_seed(0)
-    graph = onnx_bytes(EntailmentNetwork().eval())
+    network = EntailmentNetwork().eval()
+    batches = [random_pairs(network, count) for count in (2, 7)]
+    graph = checked_graph(network, tmp_path / "n.onnx", batches, "logits", TOLERANCE)
     torch.manual_seed(1)
-    assert largest_difference(EntailmentNetwork().eval(), graph) > 1e-3
+    other = EntailmentNetwork().eval()
+    with torch.no_grad():
+        expected = other(*(torch.from_numpy(array) for array in batches[1].values())).numpy()
+    assert relative_error(outputs(graph, batches)[1], expected) > 100 * TOLERANCE
 
 
 def test_weights_of_something_else_are_refused(tmp_path):
@@ -79,7 +86,11 @@ def test_an_exported_network_of_tracks_is_found_and_equals_torch(tmp_path):
     export_matcher(network, tmp_path, name="mine")
     card = find_model(MatcherCard, "mine", [tmp_path])
     assert (card.input, card.weights) == ("tracks", "mine.pt")
-    assert largest_difference(network, card.path.read_bytes()) < 1e-5
+    pairs_of_tracks = random_pairs(network, 9)
+    with torch.no_grad():
+        expected = network(*(torch.from_numpy(array) for array in pairs_of_tracks.values())).numpy()
+    assert relative_error(outputs(card.path.read_bytes(), [pairs_of_tracks])[0], expected) < 1e-5
+    assert "grid" not in card.path.with_suffix(".yaml").read_text()  # of pairs only
     weights = load_weights(tmp_path / "mine.pt")
     assert isinstance(weights, TrackNetwork)
     assert all(torch.equal(value, network.state_dict()[key]) for key, value in weights.state_dict().items())

@@ -1,0 +1,33 @@
+"""Ctrl-C and SIGTERM that end a command between two frames or steps, never within one.
+
+The nodes have handlers of their own (`nodes.runner`): rclpy waits in native code, where no Python handler runs, so
+a signal must wake their executor through a socket.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[signal.Signals]]:
+    """Within it, the first Ctrl-C or SIGTERM only fills the list, so that a frame is never left half written.
+
+    The second one interrupts at once.
+    """
+    caught: list[signal.Signals] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        if caught:
+            raise KeyboardInterrupt
+        caught.append(signal.Signals(number))
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
