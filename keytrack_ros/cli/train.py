@@ -78,7 +78,7 @@ NETWORKS = {
     "pose": Network(
         PoseTrainOptions,
         "keytrack_ros.training.pose.training:PoseTraining",
-        "folder with images and pseudo (teachers' labels)",
+        _COCO,
         "people",
         "Train HRNet on images of people with keypoints.\n\n"
         + _RUN_FOLDER.format(files="hrnet_w16.onnx, .pt and .yaml (or w32, w48)"),

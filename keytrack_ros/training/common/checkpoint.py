@@ -54,6 +54,14 @@ def differing(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
 
 def read_checkpoint(file: Path) -> dict[str, Any]:
     """The state in `file`, of any run. Raises DataError if the file is missing or damaged."""
+    content = read_tensors(file)
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise DataError(f"{file}: not a checkpoint of this program's training")
+    return content
+
+
+def read_tensors(file: Path) -> Any:
+    """What torch stored in `file`: tensors and plain values. Raises DataError if the file is missing or damaged."""
     try:
         content: Any = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
@@ -63,6 +71,4 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError) as error:
         reason = str(error).split("\n")[0]
         raise DataError(f"{file}: not a checkpoint: {reason}") from None
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise DataError(f"{file}: not a checkpoint of this program's training")
     return content

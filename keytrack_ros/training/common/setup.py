@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from keytrack_ros.errors import DataError, OptionError
-from keytrack_ros.training.common.checkpoint import read_checkpoint
+from keytrack_ros.training.common.checkpoint import read_tensors
 from keytrack_ros.training.common.muon import Muon
 
 
@@ -67,12 +67,13 @@ def average_into(averaged: nn.Module, network: nn.Module, decay: float) -> None:
 
 
 def averaged_weights(file: Path, network: nn.Module) -> dict[str, Tensor]:
-    """The averaged weights in the checkpoint of another run, to begin with.
+    """The averaged weights in the checkpoint of another run, or the weights that were exported from one, to begin with.
 
     Raises DataError if the file is missing or damaged, or if they are not of such a network.
     """
-    weights: dict[str, Tensor] = read_checkpoint(file).get("averaged", {})
+    content = read_tensors(file)
+    weights: dict[str, Tensor] = content.get("averaged", content)
     mine = {name: value.shape for name, value in network.state_dict().items()}
-    if {name: value.shape for name, value in weights.items()} != mine:
+    if {name: getattr(value, "shape", None) for name, value in weights.items()} != mine:
         raise DataError(f"{file}: holds no averaged weights of such a network; name the checkpoint of a run like this")
-    return weights
+    return {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from keytrack_ros.errors import OptionError
 from keytrack_ros.options import Options, option
+from keytrack_ros.training.common.shares import parsed_shares
 
 
 @dataclass(frozen=True)
@@ -77,16 +78,7 @@ class DetectorTrainOptions(Options):
     @property
     def source_shares(self) -> dict[str, float]:
         """`shares` by source. Raises OptionError for what it cannot read."""
-        shares = {}
-        for item in filter(None, self.shares.split(",")):
-            source, _, value = item.partition("=")
-            try:
-                shares[source.strip()] = float(value)
-            except ValueError:
-                raise OptionError(f"shares: '{item}' is not SOURCE=SHARE, as in person_boxes=0.4") from None
-        if any(not 0 <= share <= 1 for share in shares.values()) or sum(shares.values()) > 1 + 1e-9:
-            raise OptionError(f"shares: {self.shares}: each must be 0 to 1, all together at most 1")
-        return shares
+        return parsed_shares(self.shares)
 
     @property
     def steps(self) -> int:

@@ -14,9 +14,9 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from keytrack_ros.errors import DataError
 from keytrack_ros.poses import BoolArray, FloatArray, ImageArray
 from keytrack_ros.training.common.log import sheet
+from keytrack_ros.training.common.shares import source_shares
 from keytrack_ros.training.detector.data import LabelledImage
 from keytrack_ros.training.detector.paste import find_donors, paste_person
 
@@ -61,8 +61,7 @@ class SampleMaker:
 
     Args:
         images: what is drawn from.
-        shares: how often a cell shows an image of a source, by source; renormalised. Sources that are not named share
-            what the named ones leave of 1, by their number of images.
+        shares: how often a cell shows an image of a source, by source, see `source_shares`.
     """
 
     def __init__(self, images: Sequence[LabelledImage], shares: Mapping[str, float] | None = None) -> None:
@@ -97,22 +96,6 @@ class SampleMaker:
     def _drawn(self, rng: np.random.Generator) -> LabelledImage:
         rows = self._rows[int(rng.choice(len(self._rows), p=self._shares))]
         return self._images[int(rng.choice(rows))]
-
-
-def source_shares(sources: Sequence[str], counts: Sequence[int], shares: Mapping[str, float]) -> FloatArray:
-    """How often each of `sources`, which have so many images, is drawn: see `SampleMaker`. Sums to 1.
-
-    Raises DataError for a share of a source that is not there.
-    """
-    unknown = sorted(set(shares) - set(sources))
-    if unknown:
-        raise DataError(f"shares: there is no source {', '.join(unknown)}; the data folder has {', '.join(sources)}")
-    others = sum(count for source, count in zip(sources, counts, strict=True) if source not in shares)
-    left = max(1 - sum(shares.values()), 0.0)
-    result = np.array(
-        [shares.get(source, left * count / max(others, 1)) for source, count in zip(sources, counts, strict=True)]
-    )
-    return np.asarray(result / result.sum())
 
 
 def _borders(size: int, grid: int, rng: np.random.Generator) -> list[int]:

@@ -14,6 +14,7 @@ import numpy as np
 from keytrack_ros import skeleton
 from keytrack_ros.estimation.crops import crop_transforms
 from keytrack_ros.poses import BoolArray, FloatArray, ImageArray, IntArray
+from keytrack_ros.training.detector.paste import silhouette
 
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
@@ -23,6 +24,8 @@ PADDING = 1.25
 OFFSET = 0.375
 """Heatmap pixel i shows crop pixels 4i … 4i+3, whose middle is 4 (i + 0.375)."""
 STRIDE = 4
+HIDDEN_WEIGHT = 0.3
+"""Of keypoints under a pasted person."""
 _UPPER = np.array([k for k, n in enumerate(skeleton.NAMES) if not n.endswith(("hip", "knee", "ankle"))])
 _LOWER = np.array([k for k, n in enumerate(skeleton.NAMES) if n.endswith(("hip", "knee", "ankle"))])
 
@@ -59,12 +62,14 @@ def augmented_sample(
     size: tuple[int, int],
     chance: np.random.Generator,
     background: ImageArray | None = None,
+    occluder: ImageArray | None = None,
 ) -> Sample:
     """A random variant: 0.4 to 1.4 times the size (boxes are often too large), turn, mirror, shift, half body,
     truncation, occlusion, blur, colour.
 
     Args:
         background: shown beyond the image's border; black without.
+        occluder: somebody else, cut out, who is pasted over the crop; the pasted person's joints are background here.
     """
     known = np.flatnonzero(present & (weights > 0))
     if len(known) >= 8 and chance.random() < 0.25:
@@ -83,13 +88,15 @@ def augmented_sample(
         keypoints, weights, present = keypoints[mirrored], weights[mirrored], present[mirrored]
     sample = _cut(image, matrix, keypoints, weights, present, size, background)
     crop = sample.crop
-    visible = sample.present
+    visible, weights = sample.present, sample.weights
+    if occluder is not None:
+        crop, weights = _behind(crop, sample.keypoints, weights, occluder, chance)
     if chance.random() < 0.1:
         crop, visible = _truncated(crop, sample.keypoints, visible, chance)
     if chance.random() < 0.35:
         crop = _occluded(crop, background, chance)
     crop = _coloured(_blurred(crop, chance), chance)
-    return Sample(crop, sample.keypoints, sample.weights, visible)
+    return Sample(crop, sample.keypoints, weights, visible)
 
 
 def heatmaps(keypoints: FloatArray, present: BoolArray, size: tuple[int, int], sigma: float) -> FloatArray:
@@ -175,6 +182,29 @@ def _occluded(crop: ImageArray, background: ImageArray | None, chance: np.random
         else:
             crop[y : y + h, x : x + w] = chance.integers(0, 256, 3)
     return crop
+
+
+def _behind(
+    crop: ImageArray, keypoints: FloatArray, weights: FloatArray, occluder: ImageArray, chance: np.random.Generator
+) -> tuple[ImageArray, FloatArray]:
+    """Somebody pasted over one side of the crop; keypoints below count little, for they can only be guessed."""
+    height, width = crop.shape[:2]
+    h = max(int(chance.uniform(0.5, 1.0) * height), 4)
+    w = min(max(round(h * occluder.shape[1] / occluder.shape[0]), 4), width)
+    side = 1 if chance.random() < 0.5 else -1
+    left = round(float(width / 2 + side * chance.uniform(0.15, 0.5) * width - w / 2))
+    top = round(float(chance.uniform(0, 1.2) * (height - h)))
+    x0, x1, y0, y1 = max(left, 0), min(left + w, width), max(top, 0), min(top + h, height)
+    inner = slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)
+    pixels = cv2.resize(occluder, (w, h), interpolation=cv2.INTER_AREA)[inner].astype(np.float32)
+    opacity = silhouette(w, h)[inner]
+    crop = crop.copy()
+    place = crop[y0:y1, x0:x1]
+    place[:] = np.round(place + opacity * (pixels - place)).astype(np.uint8)
+    hidden = np.zeros((height, width), bool)
+    hidden[y0:y1, x0:x1] = opacity[..., 0] > 0.5
+    column, row = np.clip(np.round(keypoints).astype(int), 0, [width - 1, height - 1]).T
+    return crop, np.where(hidden[row, column], HIDDEN_WEIGHT * weights, weights).astype(np.float32)
 
 
 def _blurred(crop: ImageArray, chance: np.random.Generator) -> ImageArray:

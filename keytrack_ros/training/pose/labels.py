@@ -1,6 +1,8 @@
-"""Labels from teachers: what two networks agree on, and what neither sees."""
+"""Labels from teachers: what two networks agree on, noses, and sides that an annotator exchanged."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -9,61 +11,33 @@ from keytrack_ros.poses import BoolArray, FloatArray
 
 SEEN = 0.2
 """Score from which a teacher's point counts."""
-_CLOSE = 0.09  # of the box's longer side: the teachers mean the same point
-_STEADY = 0.06  # the same, between a teacher's answers to the image and to its mirror image
 _HEAD = (skeleton.INDEX["head_bottom"], skeleton.INDEX["head_top"])
-_NOSE = skeleton.INDEX["nose"]
 _LIMBS = [k for k, name in enumerate(skeleton.NAMES) if name.startswith(("left_", "right_"))]
 
 
-def merged_teachers(
-    first: FloatArray,
-    first_score: FloatArray,
-    first_gap: FloatArray,
-    second: FloatArray,
-    second_score: FloatArray,
-    *,
-    extent: FloatArray,
-) -> tuple[FloatArray, FloatArray, BoolArray]:
-    """Keypoints of N people from two teachers.
+def agreed_points(
+    answers: Sequence[tuple[FloatArray, FloatArray]], pairs: Sequence[tuple[int, int]], reach: FloatArray
+) -> tuple[FloatArray, BoolArray]:
+    """What two of several teachers agree on: the mean of the closest pair of points.
 
-    A limb is known where both see it within 9 % of the box's longer side, or where the first is very sure and steady
-    and the second does not contradict. It is known to be absent where neither sees it. Head points come from the
-    first teacher (the second has none), the nose from the second.
+    A pair agrees where both scores are at least `SEEN` and the points lie within `reach`. The mean of all teachers
+    would be worse than the best of them.
 
     Args:
-        first, second: [N, 15, 2], pixels; NaN where a teacher has no such keypoint.
-        first_score, second_score: [N, 15].
-        first_gap: [N, 15], pixels between the answers to the image and to its mirror image.
-        extent: [N], longer side of each box, pixels.
+        answers: of each teacher, points [N, 15, 2] in pixels (NaN where it has no such keypoint) and scores [N, 15].
+        pairs: indices of the teachers that are compared; two of one family make the same errors.
+        reach: [N], pixels.
 
-    Returns:
-        Keypoints [N, 15, 2] (0 where unknown), weights [N, 15], presence [N, 15]; see `People`.
+    Returns points [N, 15, 2] (0 where no pair agrees) and [N, 15] bool.
     """
-    a, b = np.nan_to_num(first), np.nan_to_num(second)
-    apart = np.linalg.norm(a - b, axis=2) / extent[:, None]
-    gap = np.nan_to_num(first_gap, nan=np.inf) / extent[:, None]
-    agreed = (first_score >= SEEN) & (second_score >= SEEN) & (apart <= _CLOSE) & (gap <= _STEADY)
-    contradicted = (second_score >= 0.5) & (apart > 0.15)
-    alone = (first_score >= 0.35) & (gap <= 0.03) & ~contradicted & ~agreed
-    points = np.where(agreed[..., None], (2 * a + b) / 3, a)
-    weights = np.where(agreed, 1.0, np.where(alone, 0.7, 0.0))
-    present = agreed | alone
-
-    head = (first_score >= 0.25) & (gap <= 0.05)
-    for k in _HEAD:
-        points[:, k], weights[:, k], present[:, k] = a[:, k], head[:, k], head[:, k]
-    points[:, _NOSE], sure = nose_beside_head(
-        b[:, _NOSE], second_score[:, _NOSE], a[:, list(_HEAD)], head[:, _HEAD[0]] & head[:, _HEAD[1]]
-    )
-    weights[:, _NOSE], present[:, _NOSE] = sure, sure
-
-    unseen = (first_score < 0.1) & (second_score < 0.15)
-    unseen[:, _HEAD] = first_score[:, _HEAD] < 0.1
-    unseen[:, _NOSE] = second_score[:, _NOSE] < 0.1
-    weights = np.where(unseen & ~present, 0.5, weights)
-    points = np.where(present[..., None], points, 0)
-    return points.astype(np.float32), weights.astype(np.float32), present
+    shape = answers[0][1].shape
+    best, points = np.full(shape, np.inf), np.zeros((*shape, 2), np.float32)
+    for first, second in pairs:
+        (a, a_score), (b, b_score) = answers[first], answers[second]
+        apart = np.linalg.norm(np.nan_to_num(a, nan=np.inf) - np.nan_to_num(b, nan=-np.inf), axis=2)
+        nearer = (a_score >= SEEN) & (b_score >= SEEN) & (apart <= reach[:, None]) & (apart < best)
+        points[nearer], best[nearer] = (a[nearer] + b[nearer]) / 2, apart[nearer]
+    return points, np.isfinite(best)
 
 
 def nose_beside_head(

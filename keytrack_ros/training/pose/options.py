@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from keytrack_ros.errors import OptionError
 from keytrack_ros.options import Options, option
+from keytrack_ros.training.common.shares import parsed_shares
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,23 @@ class PoseTrainOptions(Options):
     weight_decay: float = option(0.01, "on convolutions only", at_least=0.0, at_most=1.0)
     sigma: float = option(2.0, "of the target's Gaussian, heatmap pixels at 256×192", at_least=0.5, at_most=10.0)
     ema: float = option(0.999, "decay per step of the averaged weights, which are validated and kept", at_most=0.99999)
+    shares: str = option(
+        "", "SOURCE=SHARE,… how often people of a source are drawn; other sources share the rest by their size"
+    )
+    negatives: float = option(0.08, "part of a batch that shows no person", at_least=0.0, at_most=0.9)
+    occluders: float = option(
+        0.2,
+        "part of the crops over which somebody else is pasted, whose joints are background",
+        at_least=0.0,
+        at_most=1.0,
+    )
+    frozen_stem: bool = option(
+        False, "the layers before the first branch keep their weights; fine-tuning is a third faster"
+    )
     start: str = option(
-        "", "checkpoint.pt of a run whose averaged weights this one begins with; empty = random weights"
+        "",
+        "checkpoint.pt of a run whose averaged weights this one begins with, or the .pt of a network that ships; "
+        "empty = random weights",
     )
     seed: int = option(1, "of weights, samples and augmentation", at_least=0, at_most=2**31 - 1)
     precision: str = option(
@@ -50,6 +66,13 @@ class PoseTrainOptions(Options):
         for name, value in (("width", self.width), ("height", self.height)):
             if value % multiple:
                 raise OptionError(f"{name}: {value} is not a multiple of {multiple}, which the network's strides need")
+
+        self.source_shares  # noqa: B018, raises for what it cannot read
+
+    @property
+    def source_shares(self) -> dict[str, float]:
+        """`shares` by source. Raises OptionError for what it cannot read."""
+        return parsed_shares(self.shares)
 
     @property
     def steps_per_epoch(self) -> int:

@@ -6,26 +6,33 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from keytrack_ros import skeleton
+from keytrack_ros.errors import DataError
 from keytrack_ros.estimation.heatmaps import decode
 from keytrack_ros.estimation.hrnet import build_hrnet
 from keytrack_ros.poses import BoolArray, FloatArray, ImageArray, IntArray
 from keytrack_ros.training.common.log import Panel, sheet
 from keytrack_ros.training.common.run import Part, Progress, TrainingRun
 from keytrack_ros.training.common.setup import average_into, averaged_weights, cosine_rate, open_optimiser
+from keytrack_ros.training.common.shares import source_shares
 from keytrack_ros.training.pose import augment
-from keytrack_ros.training.pose.data import COCO, FRAMES, LSPET, People, backgrounds, load_people
+from keytrack_ros.training.pose.data import People, backgrounds, load_people
 from keytrack_ros.training.pose.export import export_pose
+from keytrack_ros.training.pose.negatives import draw_background
 from keytrack_ros.training.pose.options import PoseTrainOptions
 
-_SHARES = {LSPET: 0.50, FRAMES: 0.46, COCO: 0.04}
-_BACKGROUND_SHARE = 0.6  # of LSPET crops; their surroundings are cut off
+SURROUNDED = 0.9
+"""A person whose box is at least this part of its image's width or height stands in a crop without surroundings."""
+_BACKGROUND_SHARE = 0.6  # of such crops an image without people is put behind
+_NEGATIVE_WEIGHT = 0.3
+_NEGATIVES_SEEN = 256
+_SCORES_KEPT = 0.95
 _LIMBS = [k for k, name in enumerate(skeleton.NAMES) if name.startswith(("left_", "right_"))]
 _HEAD_BOTTOM, _HEAD_TOP = skeleton.INDEX["head_bottom"], skeleton.INDEX["head_top"]
 _CHUNK = 64
@@ -41,7 +48,11 @@ class PoseBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class PoseEpoch:
-    """One line of the log. PCKh@0.5 of held-back people, 0..1, of the averaged weights on crops of `width` pixels."""
+    """One line of the log, of the averaged weights on crops of `width` pixels.
+
+    `pckh`: PCKh@0.5 of held-back limbs, 0..1, mean of the sources. `rejected`: part of the background boxes whose mean
+    score is lower than that of 95 % of the held-back people.
+    """
 
     epoch: int
     step: int
@@ -49,8 +60,8 @@ class PoseEpoch:
     width: int
     learning_rate: float
     loss: float
-    pckh_lspet: float
-    pckh_frames: float
+    pckh: float
+    rejected: float
 
 
 class PoseTraining(TrainingRun[PoseEpoch]):
@@ -58,7 +69,6 @@ class PoseTraining(TrainingRun[PoseEpoch]):
 
     Args:
         people: see `load_people`.
-        backgrounds: images without people.
         folder: run folder; `checkpoint.pt` and `log.csv` are written there.
         options: see `PoseTrainOptions`.
         resume: continue from the folder's checkpoint.
@@ -73,8 +83,8 @@ class PoseTraining(TrainingRun[PoseEpoch]):
     panels = (
         Panel("squared error a heatmap", {"loss": "training"}),
         Panel(
-            "PCKh@0.5 of held-back limbs",
-            {"pckh_lspet": "LSPET", "pckh_frames": "frames (teachers' labels)"},
+            "held back",
+            {"pckh": "PCKh@0.5 of limbs, mean of the sources", "rejected": "background below 95 % of the people"},
             percent=True,
         ),
     )
@@ -83,20 +93,27 @@ class PoseTraining(TrainingRun[PoseEpoch]):
     def __init__(
         self,
         people: People,
-        backgrounds: list[ImageArray],
         folder: Path,
         options: PoseTrainOptions,
         resume: bool = False,
     ) -> None:
         super().__init__(folder, options, {"data": people.fingerprint})
         self.options, self.people = options, people
-        self._backgrounds = backgrounds
+        self._backgrounds = backgrounds(people)
+        rows = people.rows(held_back=False)
+        if not len(rows):
+            raise DataError("there is nobody to train on")
+        sources = sorted(set(people.sources[rows].tolist()))
+        self._parts = [people.rows(held_back=False, source=source) for source in sources]
+        self._shares = source_shares(sources, [len(part) for part in self._parts], options.source_shares)
         torch.manual_seed(options.seed)
         layout = torch.channels_last
         self.network = build_hrnet(options.variant, skeleton.COUNT).to(self.device, memory_format=layout)  # type: ignore[call-overload]
         self.averaged = build_hrnet(options.variant, skeleton.COUNT).to(self.device, memory_format=layout)  # type: ignore[call-overload]
         if options.start and not resume:
             self.network.load_state_dict(averaged_weights(Path(options.start), self.network))
+        for part in self._frozen():
+            part.requires_grad_(False)
         self.averaged.load_state_dict(self.network.state_dict())
         self.averaged.eval()
         self._optimiser = open_optimiser(options.optimiser, self.network, options.weight_decay)
@@ -107,7 +124,7 @@ class PoseTraining(TrainingRun[PoseEpoch]):
     @classmethod
     def open(cls, data: Path, folder: Path, options: PoseTrainOptions, resume: bool = False) -> PoseTraining:
         """A run on the people of the folder `data`; see `load_people`."""
-        return cls(load_people(data), backgrounds(data), folder, options, resume)
+        return cls(load_people(data), folder, options, resume)
 
     @property
     def data_summary(self) -> str:
@@ -134,6 +151,8 @@ class PoseTraining(TrainingRun[PoseEpoch]):
         for group in self._optimiser.param_groups:
             group["lr"] = cosine_rate(self.step, self.options)
         self.network.train()
+        for part in self._frozen():
+            part.eval()
         heatmaps = self._forward(self.network, batch.crops)
         loss = heatmap_loss(heatmaps, batch.targets.to(self.device), batch.weights.to(self.device))
         self._optimiser.zero_grad(set_to_none=True)
@@ -143,10 +162,19 @@ class PoseTraining(TrainingRun[PoseEpoch]):
         average_into(self.averaged, self.network, min(self.options.ema, (1 + self.step) / (10 + self.step)))
         return {"loss": loss.item()}
 
+    def _frozen(self) -> list[nn.Module]:
+        """The parts that keep their weights and statistics."""
+        network: Any = self.network
+        return (
+            [network.conv1, network.bn1, network.conv2, network.bn2, network.layer1] if self.options.frozen_stem else []
+        )
+
     def validated(self, means: Mapping[str, float], seconds: float) -> PoseEpoch:
-        size, nothing = self.options.size_at(self.step - 1), float("nan")
-        lspet = self.validate(self.people.rows(True, LSPET), size)
-        frames = self.validate(self.people.rows(True, FRAMES), size)
+        size = self.options.size_at(self.step - 1)
+        people = self.people
+        sources = sorted(set(people.sources[people.rows(held_back=True)].tolist()))
+        found = [self.validate(people.rows(True, source), size) for source in sources]
+        known = [pckh for pckh, _ in found if pckh is not None]
         return PoseEpoch(
             epoch=len(self.log) + 1,
             step=self.step,
@@ -154,9 +182,22 @@ class PoseTraining(TrainingRun[PoseEpoch]):
             width=size[0],
             learning_rate=cosine_rate(self.step - 1, self.options),
             loss=means["loss"],
-            pckh_lspet=lspet if lspet is not None else nothing,
-            pckh_frames=frames if frames is not None else nothing,
+            pckh=float(np.mean(known)) if known else float("nan"),
+            rejected=self.rejected([score for _, scores in found for score in scores], size),
         )
+
+    def rejected(self, scores: list[float], size: tuple[int, int]) -> float:
+        """Part of the background boxes whose mean score is below the one that 95 % of the people's exceed."""
+        rng = np.random.default_rng(0)
+        drawn = [draw_background(self.people, True, rng) for _ in range(_NEGATIVES_SEEN)]
+        nobody = [d for d in drawn if d is not None]
+        if not scores or not nobody:
+            return float("nan")
+        nothing = np.zeros((skeleton.COUNT, 2), np.float32), np.zeros(skeleton.COUNT), np.zeros(skeleton.COUNT, bool)
+        samples = [augment.plain_sample(d.image, d.box, *nothing, size) for d in nobody]
+        limit = np.quantile(scores, 1 - _SCORES_KEPT)
+        found = [self._decoded(samples[k : k + _CHUNK])[1] for k in range(0, len(samples), _CHUNK)]
+        return float((np.concatenate(found).mean(1) < limit).mean())
 
     def batch(self, step: int) -> PoseBatch:
         """The batch of a step."""
@@ -170,31 +211,46 @@ class PoseTraining(TrainingRun[PoseEpoch]):
         return PoseBatch(network_crops([s.crop for s in samples]), torch.from_numpy(targets), torch.from_numpy(weights))
 
     def samples(self, step: int) -> list[augment.Sample]:
-        """The augmented people of a step."""
+        """The augmented people of a step, and crops without a person."""
         rng = np.random.default_rng(np.random.SeedSequence((self.options.seed, step)))
-        people, size = self.people, self.options.size_at(step)
-        parts = {source: people.rows(held_back=False, source=source) for source in _SHARES}
-        shares = np.array([_SHARES[source] if len(rows) else 0 for source, rows in parts.items()])
-        counts = rng.multinomial(self.options.batch_size, shares / shares.sum())
-        rows = np.concatenate([rng.choice(p, n) for p, n in zip(parts.values(), counts, strict=True) if n])
-        samples = []
-        for row in rows:
-            background = None
-            if self._backgrounds and people.sources[row] == LSPET and rng.random() < _BACKGROUND_SHARE:
-                background = self._backgrounds[rng.integers(len(self._backgrounds))]
-            samples.append(
-                augment.augmented_sample(
-                    people.image(row),
-                    people.boxes[row],
-                    people.keypoints[row],
-                    people.weights[row],
-                    people.present[row],
-                    size,
-                    rng,
-                    background,
-                )
-            )
-        return samples
+        negatives = int(rng.binomial(self.options.batch_size, self.options.negatives))
+        counts = rng.multinomial(self.options.batch_size - negatives, self._shares)
+        rows = np.concatenate([rng.choice(part, n) for part, n in zip(self._parts, counts, strict=True)])
+        samples = [self._person(int(row), step, rng) for row in rows]
+        return samples + [self._nobody(step, rng) for _ in range(negatives)]
+
+    def _person(self, row: int, step: int, rng: np.random.Generator) -> augment.Sample:
+        people = self.people
+        background = occluder = None
+        image, box = people.image(row), people.boxes[row]
+        alone = ((box[2:] - box[:2]) / image.shape[1::-1]).max() >= SURROUNDED
+        if self._backgrounds and alone and rng.random() < _BACKGROUND_SHARE:
+            background = self._backgrounds[int(rng.integers(len(self._backgrounds)))]
+        if rng.random() < self.options.occluders:
+            occluder = self._cut_out(rng)
+        keypoints, weights, present = people.keypoints[row], people.weights[row], people.present[row]
+        size = self.options.size_at(step)
+        return augment.augmented_sample(image, box, keypoints, weights, present, size, rng, background, occluder)
+
+    def _nobody(self, step: int, rng: np.random.Generator) -> augment.Sample:
+        """A crop without a person, augmented like others; a person without weight where none was found."""
+        drawn = draw_background(self.people, False, rng)
+        keypoints, present = np.zeros((skeleton.COUNT, 2), np.float32), np.zeros(skeleton.COUNT, bool)
+        weights = np.full(skeleton.COUNT, _NEGATIVE_WEIGHT, np.float32)
+        if drawn is None:
+            row = int(self._parts[0][0])
+            image, box, weights = self.people.image(row), self.people.boxes[row], 0 * weights
+        else:
+            image, box = drawn.image, drawn.box
+        return augment.augmented_sample(image, box, keypoints, weights, present, self.options.size_at(step), rng)
+
+    def _cut_out(self, rng: np.random.Generator) -> ImageArray | None:
+        """Another person's box of the image; None where it is too small."""
+        part = self._parts[int(rng.choice(len(self._parts), p=self._shares))]
+        row = int(rng.choice(part))
+        image = self.people.image(row)
+        left, top, right, bottom = np.clip(self.people.boxes[row].astype(int), 0, [image.shape[1], image.shape[0]] * 2)
+        return image[top:bottom, left:right] if min(right - left, bottom - top) >= 16 else None
 
     def _next_batch(self) -> PoseBatch:
         coming = self._coming or self._pool.submit(self.batch, self.step)
@@ -209,31 +265,37 @@ class PoseTraining(TrainingRun[PoseEpoch]):
             heatmaps: Tensor = network(crops)
         return heatmaps.float()
 
-    def validate(self, rows: IntArray, size: tuple[int, int]) -> float | None:
-        """PCKh@0.5 of the averaged network on the limbs of some people; None where no head is known.
+    def validate(self, rows: IntArray, size: tuple[int, int]) -> tuple[float | None, list[float]]:
+        """PCKh@0.5 of the averaged network on the limbs of some people (None where no head is known), and mean scores.
 
         The head's size is the distance of head_bottom and head_top.
         """
         right = asked = 0
+        scores: list[float] = []
+        people = self.people
         for begin in range(0, len(rows), _CHUNK):
-            part = rows[begin : begin + _CHUNK]
-            people = self.people
             samples = [
                 augment.plain_sample(
                     people.image(r), people.boxes[r], people.keypoints[r], people.weights[r], people.present[r], size
                 )
-                for r in part
+                for r in rows[begin : begin + _CHUNK]
             ]
-            with torch.no_grad():
-                maps = self._forward(self.averaged, network_crops([s.crop for s in samples])).cpu().numpy()
-            points = (decode(maps, "quarter", 0.0)[0] + augment.OFFSET) * augment.STRIDE
+            points, values = self._decoded(samples)
+            scores += values.mean(1).tolist()
             found, known = pckh_hits(
                 points,
                 np.stack([s.keypoints for s in samples]),
                 np.stack([s.present & (s.weights > 0) for s in samples]),
             )
             right, asked = right + int(found[:, _LIMBS].sum()), asked + int(known[:, _LIMBS].sum())
-        return right / asked if asked else None
+        return right / asked if asked else None, scores
+
+    @torch.no_grad()
+    def _decoded(self, samples: list[augment.Sample]) -> tuple[FloatArray, FloatArray]:
+        """Keypoints [B, 15, 2], pixels of the crops, and scores [B, 15] of the averaged network."""
+        maps = self._forward(self.averaged, network_crops([s.crop for s in samples])).cpu().numpy()
+        points, scores = decode(maps, "quarter", 0.0)
+        return (points + augment.OFFSET) * augment.STRIDE, scores
 
 
 def heatmap_loss(heatmaps: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
