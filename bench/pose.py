@@ -1,9 +1,11 @@
 """How well a pose network finds joints in true boxes: PCKh, time a person, pictures to look at.
 
-    python bench/pose.py score DATA NAME …                 an annotated clip and the held-back LSPET images
-    python bench/pose.py montage DATA OUT.png --name NAME  poses drawn on held-back LSPET images
+    python bench/pose.py score CLIP DATA NAME …            an annotated clip and held-back people
+    python bench/pose.py montage DATA OUT.png --name NAME  poses drawn on held-back people
+    python bench/pose.py background DATA NAME …            mean scores of people against boxes without a person
 
-DATA is the folder with `clips/` and `images/`. A NAME is that of a model file, as in `estimator.model`; all are scored
+CLIP is a folder with a PoseTrack 2018 file gt.json and its images; DATA one with people in COCO's keypoint form, as
+`keytrack train pose` takes it. A NAME is that of a model file, as in `estimator.model`; all are scored
 by the same code on the same images, and timed in turns so that their ratio holds on a busy machine.
 """
 
@@ -29,12 +31,12 @@ from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.media.drawing import draw_poses
 from keytrack_ros.media.image_source import read_image
 from keytrack_ros.poses import BoolArray, FloatArray, ImageArray
-from keytrack_ros.training.pose.data import FRAMES, LSPET, load_people
+from keytrack_ros.training.pose.data import People, load_people
+from keytrack_ros.training.pose.negatives import draw_background
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, rich_markup_mode=None)
 console = Console(width=120)
 
-CLIP = "clips/bonn_060470979"
 LIMBS = [k for k, name in enumerate(skeleton.NAMES) if name.startswith(("left_", "right_"))]
 NOSE, HEAD_BOTTOM, HEAD_TOP = (skeleton.INDEX[name] for name in ("nose", "head_bottom", "head_top"))
 BATCH = 8
@@ -56,14 +58,18 @@ class Case:
 
 
 @app.command()
-def score(data: Path, names: list[str], models: Models = "", threads: Threads = 0, flip_test: FlipTest = False) -> None:
-    """PCKh@0.5 with true boxes, on the clip, on held-back LSPET images and against the teachers' labels on frames.
+def score(
+    clip: Path, data: Path, names: list[str], models: Models = "", threads: Threads = 0, flip_test: FlipTest = False
+) -> None:
+    """PCKh@0.5 with true boxes, on the clip and on the held-back people of each source.
 
     Head sizes: on the clip 0.6 × diagonal of the head box, elsewhere the distance of head_bottom and head_top.
     """
     estimators = [opened(name, models, threads, flip_test) for name in names]
-    sets = {"clip": list(clip_cases(data / CLIP)), "LSPET": list(held_back(data, LSPET))}
-    sets["frames"] = list(held_back(data, FRAMES))
+    people = load_people(data)
+    sets = {"clip": list(clip_cases(clip))}
+    for source in sorted(set(people.sources[people.rows(held_back=True)].tolist())):
+        sets[source] = list(held_back(people, source))
     for what, cases in sets.items():
         asked = sum(int(case.known.any(1).sum()) for case in cases)
         table = Table("joint", *[e.card.name for e in estimators], title=f"PCKh@0.5, {what}: {asked} people")
@@ -81,11 +87,17 @@ def score(data: Path, names: list[str], models: Models = "", threads: Threads = 
 
 @app.command()
 def montage(
-    data: Path, out: Path, name: str = "auto", models: Models = "", count: int = 40, flip_test: FlipTest = False
+    data: Path,
+    out: Path,
+    name: str = "auto",
+    models: Models = "",
+    source: str = "lspet",
+    count: int = 40,
+    flip_test: FlipTest = False,
 ) -> None:
-    """Poses on held-back LSPET images, evenly chosen, as a sheet."""
+    """Poses of the held-back people of a source, evenly chosen, as a sheet."""
     estimator = opened(name, models, 0, flip_test)
-    cases = list(held_back(data, LSPET))
+    cases = list(held_back(load_people(data), source))
     tiles = []
     for case in cases[:: max(1, len(cases) // count)][:count]:
         scale = 240 / max(case.image.shape[:2])
@@ -98,6 +110,33 @@ def montage(
     rows = [np.hstack(tiles[k : k + 8]) for k in range(0, len(tiles) // 8 * 8, 8)]
     cv2.imwrite(str(out), np.vstack(rows))
     console.print(f"written: {out}")
+
+
+@app.command()
+def background(
+    data: Path, names: list[str], models: Models = "", threads: Threads = 0, boxes: int = 400, seed: int = 0
+) -> None:
+    """Mean keypoint scores of held-back people against boxes without a person in held-back images.
+
+    Gives the score that 95 % (90 %) of the people exceed, the part of the background below it, and the area under the
+    ROC curve.
+    """
+    people = load_people(data)
+    rng = np.random.default_rng(seed)
+    drawn = [d for d in (draw_background(people, True, rng) for _ in range(boxes)) if d is not None]
+    table = Table("network", "people", "boxes", "95 % of people ≥", "background below", "90 % ≥", "below", "ROC area")
+    for name in names:
+        estimator = opened(name, models, threads, flip_test=False)
+        rows = people.rows(held_back=True)
+        found = [float(estimator.estimate(people.image(r), people.boxes[r : r + 1]).scores.mean()) for r in rows]
+        nobody = [float(estimator.estimate(d.image, d.box[None]).scores.mean()) for d in drawn]
+        cells = [name, str(len(found)), str(len(nobody))]
+        for part in (0.05, 0.10):
+            limit = float(np.quantile(found, part))
+            cells += [f"{limit:.3f}", f"{(np.array(nobody) < limit).mean():.1%}"]
+        area = (np.array(found)[:, None] > np.array(nobody)[None]).mean()
+        table.add_row(*cells, f"{area:.4f}")
+    console.print(table)
 
 
 def opened(name: str, models: str, threads: int, flip_test: bool) -> Estimator:
@@ -126,9 +165,8 @@ def clip_cases(folder: Path) -> Iterator[Case]:
         )
 
 
-def held_back(data: Path, source: str) -> Iterator[Case]:
+def held_back(people: People, source: str) -> Iterator[Case]:
     """The held-back people of a source whose heads are known."""
-    people = load_people(data)
     for row in people.rows(held_back=True, source=source):
         known = people.present[row] & (people.weights[row] > 0)
         head = float(np.linalg.norm(people.keypoints[row, HEAD_BOTTOM] - people.keypoints[row, HEAD_TOP]))

@@ -3,7 +3,15 @@ import pytest
 
 from keytrack_ros import skeleton
 from keytrack_ros.estimation.heatmaps import decode
-from keytrack_ros.training.pose.augment import OFFSET, STRIDE, augmented_sample, heatmaps, plain_sample
+from keytrack_ros.training.pose.augment import (
+    HIDDEN_WEIGHT,
+    OFFSET,
+    STRIDE,
+    _behind,
+    augmented_sample,
+    heatmaps,
+    plain_sample,
+)
 from test.training.pose.toy_poses import FIGURE, figure
 
 BOX = np.array([*FIGURE.min(0), *FIGURE.max(0)], np.float32)
@@ -83,3 +91,20 @@ def test_the_same_chance_gives_the_same_sample():
     )
     assert np.array_equal(a.crop, b.crop)
     assert np.array_equal(a.keypoints, b.keypoints)
+
+
+def test_a_pasted_person_hides_keypoints_and_has_none_of_their_own():
+    occluder = np.full((80, 60, 3), 255, np.uint8)
+    hidden = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        crop = np.zeros((256, 192, 3), np.uint8)
+        points = np.stack([rng.uniform(0, 191, 15), rng.uniform(0, 255, 15)], 1).astype(np.float32)
+        after, weights = _behind(crop, points, WEIGHTS, occluder, rng)
+        assert not crop.any()  # the crop is copied
+        column, row = np.round(points).astype(int).T
+        covered = after[row, column, 0] > 128
+        assert (weights == np.where(covered, np.float32(HIDDEN_WEIGHT), 1)).all()
+        assert 0.02 < (after > 128).mean() < 0.8
+        hidden += covered.sum()
+    assert hidden > 20

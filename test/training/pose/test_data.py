@@ -3,8 +3,10 @@ import pytest
 
 from keytrack_ros import skeleton
 from keytrack_ros.errors import DataError
-from keytrack_ros.training.pose.data import COCO, FRAMES, LSPET, backgrounds, load_people
-from test.training.pose.toy_poses import FIGURE, SIZE, write_data
+from keytrack_ros.training.pose.data import backgrounds, load_people
+from test.training.pose.toy_poses import BOX, FIGURE, SIZE, person, write_data, write_source
+
+KNEE, WRIST = skeleton.INDEX["left_knee"], skeleton.INDEX["right_wrist"]
 
 
 @pytest.fixture(scope="module")
@@ -12,94 +14,62 @@ def folder(tmp_path_factory):
     return write_data(tmp_path_factory.mktemp("data"))
 
 
-def test_all_sources_are_read(folder):
+def test_people_have_their_keypoints_source_and_part(folder):
     people = load_people(folder)
-    counts = {source: int((people.sources == source).sum()) for source in (LSPET, FRAMES, COCO)}
-    assert counts == {LSPET: 9, FRAMES: 5, COCO: 1}
-    assert people.keypoints.shape == (15, 15, 2)
-    assert people.image(0).shape == (SIZE[1], SIZE[0], 3)
+    assert people.sources.tolist() == ["walk"] * 11
+    assert people.held_back.tolist() == [False] * 9 + [True] * 2
+    assert np.allclose(people.keypoints, FIGURE)
+    assert people.present.all()
+    assert (people.weights == 1).all()
+    assert people.image(10).shape == (SIZE[1], SIZE[0], 3)
+    assert people.boxes[0].tolist() == [BOX[0], BOX[1], BOX[0] + BOX[2], BOX[1] + BOX[3]]
 
 
-def test_lspet_has_its_labels_and_the_teachers_nose(folder):
-    people = load_people(folder)
-    person = int(np.flatnonzero(people.sources == LSPET)[0])
-    assert np.allclose(people.keypoints[person], FIGURE)
-    assert people.present[person].all()
-    low, high = FIGURE[1:].min(0), FIGURE[1:].max(0)  # the nose, which nobody labelled, is not part of the box
-    assert people.boxes[person].tolist() == [*low, *high]
+def test_backgrounds_are_training_images_without_people(folder):
+    assert len(backgrounds(load_people(folder))) == 1
 
 
-def test_coco_has_the_teachers_head(folder):
-    people = load_people(folder)
-    person = int(np.flatnonzero(people.sources == COCO)[0])
-    assert people.present[person].all()
-    assert np.allclose(people.keypoints[person], FIGURE)
+def test_coco_keypoints_are_found_by_name_and_head_points_are_unknown(tmp_path):
+    keypoints = np.zeros((17, 3), np.float32)
+    keypoints[skeleton.COCO17.index("left_knee")] = 5, 6, 2
+    keypoints[skeleton.COCO17.index("left_ear")] = 1, 1, 2  # not one of the 15
+    annotation = person(0, keypoints=keypoints.ravel().tolist(), num_keypoints=2)
+    write_source(tmp_path, "coco_train", [annotation], 1, skeleton.COCO17)
+    people = load_people(tmp_path)
+    assert np.flatnonzero(people.present[0]).tolist() == [KNEE]
+    assert people.keypoints[0, KNEE].tolist() == [5, 6]
+    assert people.weights[0].sum() == 1
 
 
-def test_the_split_is_fixed_by_image_and_by_clip(folder):
-    people = load_people(folder)
-    lspet = people.held_back[people.sources == LSPET]
-    assert np.flatnonzero(lspet).tolist() == [3]  # indices of which the remainder of 7 is 3
-    frames = np.flatnonzero(people.sources == FRAMES)
-    by_image = {int(people.images[row]): bool(people.held_back[row]) for row in frames}
-    images = sorted(by_image)[:4]  # two frames of each of two clips
-    assert by_image[images[0]] == by_image[images[1]]
-    assert by_image[images[2]] == by_image[images[3]]
+def test_weights_say_what_is_known_of_absent_keypoints(tmp_path):
+    keypoints = np.concatenate([FIGURE, np.full((15, 1), 2)], 1)
+    keypoints[[KNEE, WRIST]] = 0
+    weights = [1.0] * 15
+    weights[KNEE], weights[WRIST], weights[0] = 0.5, 0.0, 0.25
+    write_source(tmp_path, "a_train", [person(0, keypoints=keypoints.ravel().tolist(), keypoint_weights=weights)], 1)
+    people = load_people(tmp_path)
+    assert (people.weights[0, KNEE], people.present[0, KNEE]) == (0.5, False)  # known not to be there
+    assert (people.weights[0, WRIST], people.present[0, WRIST]) == (0, False)  # unknown
+    assert (people.weights[0, 0], people.present[0, 0]) == (0.25, True)
 
 
-def test_backgrounds_show_nobody(folder):
-    assert len(backgrounds(folder)) == 1
+def test_crowds_and_people_without_keypoints_keep_the_background_away(tmp_path):
+    annotations = [person(0), person(0, iscrowd=1), person(0, num_keypoints=0), person(0, category_id=7)]
+    write_source(tmp_path, "a_train", annotations, 1)
+    people = load_people(tmp_path)
+    assert len(people) == 1
+    assert len(people.taken[0]) == 3
 
 
-def test_unlabelled_joints_are_unknown(tmp_path):
-    folder = write_data(tmp_path / "data")
-    labels = dict(np.load(folder / "images/lspet/labels.npz"))
-    labels["joints"][0, skeleton.INDEX["left_knee"]] = 0
-    labels["joints"][1, 4:] = 0  # head and one shoulder only: fewer than four joints
-    np.savez(folder / "images/lspet/labels.npz", **labels)
-    people = load_people(folder)
-    assert people.weights[0, skeleton.INDEX["left_knee"]] == 0
-    assert (people.sources == LSPET).sum() == 8
-
-
-@pytest.mark.parametrize(
-    ("file", "content", "says"),
-    [
-        ("images/lspet/labels.npz", None, "No such file"),
-        ("images/lspet/labels.npz", b"nonsense", "not a readable npz"),
-        ("images/lspet/lspet_00.tar", b"nonsense", "not a readable tar"),
-        ("images/coco_mini/person_keypoints.json", b"{", "not JSON"),
-    ],
-)
-def test_missing_and_damaged_files_are_named(tmp_path, file, content, says):
-    folder = write_data(tmp_path / "data")
-    (folder / file).unlink()
-    if content is not None:
-        (folder / file).write_bytes(content)
-    with pytest.raises(DataError, match=says) as error:
-        load_people(folder)
-    assert str(folder / file) in str(error.value)
-
-
-def test_a_missing_key_is_named(tmp_path):
-    folder = write_data(tmp_path / "data")
-    content = dict(np.load(folder / "pseudo/jhmdb_00.npz"))
-    del content["mov"]
-    np.savez(folder / "pseudo/jhmdb_00.npz", **content)
-    with pytest.raises(DataError, match=r"jhmdb_00\.npz: mov missing"):
-        load_people(folder)
-
-
-def test_an_image_that_is_none_is_named(tmp_path):
-    folder = write_data(tmp_path / "data")
-    archive = folder / "images/lspet/lspet_00.tar"
-    content = archive.read_bytes()
-    start = content.index(b"\xff\xd8")
-    archive.write_bytes(content[:start] + b"\0\0" + content[start + 2 :])
-    with pytest.raises(DataError, match=r"im00001\.jpg: cannot be decoded"):
-        load_people(folder)
-
-
-def test_an_empty_folder_says_what_it_should_hold(tmp_path):
-    with pytest.raises(DataError, match=r"labels\.npz"):
+def test_what_is_broken_is_named(tmp_path):
+    with pytest.raises(
+        DataError, match=r"has no annotations/\*_train\.json; name a folder with images/ and annotations/"
+    ):
         load_people(tmp_path)
+    folder = write_data(tmp_path / "data")
+    (folder / "images/walk_val/1.png").unlink()
+    with pytest.raises(DataError, match=r"walk_val\.json: names 'walk_val/1\.png', which is not an image below"):
+        load_people(folder)
+    (folder / "annotations/walk_val.json").write_text("{}")
+    with pytest.raises(DataError, match=r"walk_val\.json: not COCO keypoint annotations: KeyError\('categories'\)"):
+        load_people(folder)

@@ -2,58 +2,35 @@ import numpy as np
 import pytest
 
 from keytrack_ros import skeleton
-from keytrack_ros.training.pose.labels import exchanged_sides, merged_teachers, nose_beside_head
+from keytrack_ros.training.pose.labels import agreed_points, exchanged_sides, nose_beside_head
 
-WRIST, ELBOW, NOSE = skeleton.INDEX["left_wrist"], skeleton.INDEX["left_elbow"], skeleton.INDEX["nose"]
+WRIST, ELBOW = skeleton.INDEX["left_wrist"], skeleton.INDEX["left_elbow"]
 BOTTOM, TOP = skeleton.INDEX["head_bottom"], skeleton.INDEX["head_top"]
 
 
-def merged(**changes):
-    """One person in a box of 100 pixels: both teachers put everything at (50, 50), surely and steadily."""
-    arrays = {
-        "first": np.full((1, 15, 2), 50.0),
-        "first_score": np.full((1, 15), 0.9),
-        "first_gap": np.zeros((1, 15)),
-        "second": np.full((1, 15, 2), 50.0),
-        "second_score": np.full((1, 15), 0.9),
-    }
-    for name, (joint, value) in changes.items():
-        arrays[name][0, joint] = value
-    points, weights, present = merged_teachers(*arrays.values(), extent=np.array([100.0]))
-    return points[0], weights[0], present[0]
+def answer(place, score=0.9):
+    """One person with all keypoints at one place."""
+    return np.full((1, 15, 2), place, np.float32), np.full((1, 15), score, np.float32)
 
 
-def test_agreement_is_the_mean_with_twice_the_weight_on_the_first():
-    points, weights, present = merged(second=(WRIST, (56.0, 50.0)))
-    assert points[WRIST] == pytest.approx((52, 50))
-    assert (weights[WRIST], present[WRIST]) == (1, True)
+def test_the_closest_pair_within_reach_gives_the_mean():
+    answers = [answer(50), answer((53, 54)), answer((50, 52))]
+    points, known = agreed_points(answers, ((0, 1), (0, 2), (1, 2)), np.array([5.0]))
+    assert known.all()
+    assert points[0, WRIST] == pytest.approx((50, 51))  # of the first and the third: 2 apart, not 5
+    points, known = agreed_points(answers, ((0, 1),), np.array([5.0]))
+    assert points[0, WRIST] == pytest.approx((51.5, 52))
+    _, known = agreed_points(answers, ((0, 1),), np.array([4.9]))
+    assert not known.any()
 
 
-def test_contradiction_is_unknown():
-    _, weights, present = merged(second=(WRIST, (70.0, 50.0)))
-    assert (weights[WRIST], present[WRIST]) == (0, False)
-
-
-def test_a_steady_first_teacher_counts_a_little_where_the_second_is_unsure():
-    points, weights, present = merged(second=(WRIST, (70.0, 50.0)), second_score=(WRIST, 0.3))
-    assert points[WRIST] == pytest.approx((50, 50))
-    assert (weights[WRIST], present[WRIST]) == (pytest.approx(0.7), True)
-
-
-def test_an_unsteady_first_teacher_does_not_count():
-    _, weights, _ = merged(first_gap=(WRIST, 7.0))  # 7 % of the box between image and mirror image
-    assert weights[WRIST] == 0
-
-
-def test_what_neither_sees_is_absent():
-    _, weights, present = merged(first_score=(WRIST, 0.05), second_score=(WRIST, 0.05))
-    assert (weights[WRIST], present[WRIST]) == (0.5, False)
-
-
-def test_head_points_come_from_the_first_teacher_alone():
-    points, weights, _ = merged(second=(TOP, (np.nan, np.nan)), second_score=(TOP, 0.0))
-    assert points[TOP] == pytest.approx((50, 50))
-    assert weights[TOP] == 1
+def test_unsure_and_missing_points_agree_with_nobody():
+    missing = answer(50)
+    missing[0][0, WRIST] = np.nan
+    missing[1][0, ELBOW] = 0.19
+    points, known = agreed_points([answer(50), missing], ((0, 1),), np.array([5.0]))
+    assert np.flatnonzero(~known[0]).tolist() == sorted((WRIST, ELBOW))
+    assert points[0, WRIST].tolist() == [0, 0]
 
 
 def test_noses_are_believed_near_the_head():

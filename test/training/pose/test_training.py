@@ -13,7 +13,7 @@ from keytrack_ros.errors import DataError, OptionError  # noqa: E402
 from keytrack_ros.estimation import Estimator, EstimatorOptions  # noqa: E402
 from keytrack_ros.estimation.hrnet import build_hrnet  # noqa: E402
 from keytrack_ros.training.common.setup import average_into, cosine_rate  # noqa: E402
-from keytrack_ros.training.pose.data import backgrounds, load_people  # noqa: E402
+from keytrack_ros.training.pose.data import load_people  # noqa: E402
 from keytrack_ros.training.pose.export import export_pose  # noqa: E402
 from keytrack_ros.training.pose.options import PoseTrainOptions  # noqa: E402
 from keytrack_ros.training.pose.training import (  # noqa: E402
@@ -29,13 +29,12 @@ TINY = PoseTrainOptions(width=64, height=64, half_size_epochs=1, epochs=3, sampl
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    folder = write_data(tmp_path_factory.mktemp("data"))
-    return load_people(folder), backgrounds(folder)
+    return load_people(write_data(tmp_path_factory.mktemp("data")))
 
 
 def trained(data, folder, options=TINY, stop_at=None, resume=False):
     """A run, to its end or to step `stop_at`."""
-    run = PoseTraining(*data, folder, options, resume)
+    run = PoseTraining(data, folder, options, resume)
     run.run(lambda _: None, lambda: run.step == stop_at)
     return run
 
@@ -66,25 +65,45 @@ def test_another_runs_checkpoint_is_refused_and_the_difference_named(data, tmp_p
         ({"optimiser": "adamw"}, "optimiser is 'muon' there and 'adamw' here"),
     ):
         with pytest.raises(DataError, match=says):
-            PoseTraining(*data, tmp_path, dataclasses.replace(TINY, **changed), resume=True)
+            PoseTraining(data, tmp_path, dataclasses.replace(TINY, **changed), resume=True)
 
 
 def test_a_run_may_begin_with_the_weights_of_another(data, tmp_path):
     first = trained(data, tmp_path / "first")
     options = dataclasses.replace(TINY, start=str(first.checkpoint), learning_rate=1e-7, seed=9)
-    second = PoseTraining(*data, tmp_path / "second", options)
+    second = PoseTraining(data, tmp_path / "second", options)
     for a, b in zip(second.network.parameters(), first.averaged.parameters(), strict=True):
         assert torch.equal(a, b)
     second.save()
     first.checkpoint.unlink()  # a resumed run does not need it again
-    assert PoseTraining(*data, tmp_path / "second", options, resume=True).step == 0
+    assert PoseTraining(data, tmp_path / "second", options, resume=True).step == 0
+
+
+def test_a_run_may_begin_with_a_network_that_ships_and_keep_its_stem(data, tmp_path):
+    network = build_hrnet("w16_small", skeleton.COUNT)
+    export_pose(network, tmp_path, TINY)
+    options = dataclasses.replace(TINY, start=str(tmp_path / "hrnet_w16.pt"), frozen_stem=True)
+    run = trained(data, tmp_path / "run", options)
+    before, after = network.state_dict(), run.network.state_dict()
+    for name in ("conv1.weight", "bn1.running_mean", "layer1.0.conv1.weight"):
+        assert torch.allclose(after[name], before[name], rtol=1e-3)  # stored as FP16
+    assert not torch.allclose(after["final_layer.weight"], before["final_layer.weight"], rtol=1e-3)
+
+
+def test_a_part_of_the_batch_shows_nobody(data, tmp_path):
+    options = dataclasses.replace(TINY, batch_size=40, samples_per_epoch=40, half_size_epochs=0, negatives=0.25)
+    samples = PoseTraining(data, tmp_path, options).samples(0)
+    nobody = [sample for sample in samples if not sample.present.any()]
+    assert len(samples) == 40
+    assert 3 <= len(nobody) <= 18
+    assert all((sample.weights > 0).all() for sample in nobody)  # all keypoints are known not to be there
 
 
 def test_a_start_that_is_no_such_run_is_refused(data, tmp_path):
     torch.save({"format": 1, "configuration": {}}, tmp_path / "other.pt")
     for name, says in (("other.pt", "holds no averaged weights of such a network"), ("none.pt", "No such file")):
         with pytest.raises(DataError, match=says):
-            PoseTraining(*data, tmp_path, dataclasses.replace(TINY, start=str(tmp_path / name)))
+            PoseTraining(data, tmp_path, dataclasses.replace(TINY, start=str(tmp_path / name)))
 
 
 def test_the_exported_network_gives_the_poses_of_the_trained_one(tmp_path):

@@ -1,17 +1,16 @@
-"""A tiny data folder of the pose training: stick figures on noise, labels and teachers that know the truth."""
+"""A tiny data folder of the pose training in COCO's keypoint form: stick figures on noise."""
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
 from keytrack_ros import skeleton
-from keytrack_ros.poses import FloatArray, ImageArray
+from keytrack_ros.poses import ImageArray
 
 FIGURE = np.array(
     [
@@ -22,96 +21,43 @@ FIGURE = np.array(
 ).T
 """Keypoints of a standing person who faces the camera, pixels in an image of 100×140."""
 SIZE = (100, 140)
+BOX = [*FIGURE.min(0).tolist(), *np.ptp(FIGURE, axis=0).tolist()]
 
 
-def figure(seed: int) -> ImageArray:
-    """The person drawn on noise, [140, 100, 3]."""
+def figure(seed: int, shown: bool = True) -> ImageArray:
+    """The person drawn on noise, or noise alone, [140, 100, 3]."""
     image = np.random.default_rng(seed).integers(0, 60, (SIZE[1], SIZE[0], 3), dtype=np.uint8)
-    for a, b in skeleton.EDGES:
+    for a, b in skeleton.EDGES if shown else ():
         cv2.line(image, FIGURE[a].astype(int).tolist(), FIGURE[b].astype(int).tolist(), (200, 220, 240), 5)
     return image
 
 
-def write_data(folder: Path, people: int = 9) -> Path:
-    """LSPET with `people` images, one COCO image and one background, four frames of two clips."""
-    for part in ("images/lspet", "images/coco_mini", "images/people_frames", "pseudo"):
-        (folder / part).mkdir(parents=True)
-    names = [f"im{k + 1:05d}.jpg" for k in range(people)]
-    write_tar(folder / "images/lspet/lspet_00.tar", names)
-    joints = np.concatenate([FIGURE, np.ones((15, 1), np.float32)], 1)
-    joints[0] = 0  # the nose is never labelled
-    np.savez(
-        folder / "images/lspet/labels.npz",
-        filename=np.array(names),
-        joints=np.repeat(joints[None], people, 0),
-        index=np.arange(people, dtype=np.int16),
-    )
-    write_teachers(folder / "pseudo/lspet_00.npz", names)
-
-    write_tar(folder / "images/coco_mini/coco_mini.tar", ["person.jpg", "nobody.jpg"])
-    write_teachers(folder / "pseudo/coco_mini.npz", ["person.jpg"])
-    low, high = FIGURE.min(0), FIGURE.max(0)
-    slots = [skeleton.INDEX.get(name, -1) for name in skeleton.COCO17]
-    points = [[*map(float, FIGURE[k]), 2] if k >= 0 else [0, 0, 0] for k in slots]
-    labels = {
-        "images": [{"id": 1, "file_name": "person.jpg"}, {"id": 2, "file_name": "nobody.jpg"}],
-        "annotations": [
-            {
-                "image_id": 1,
-                "bbox": [*map(float, low), *map(float, high - low)],
-                "keypoints": [v for point in points for v in point],
-                "num_keypoints": 13,
-                "iscrowd": 0,
-            }
-        ],
-    }
-    (folder / "images/coco_mini/person_keypoints.json").write_text(json.dumps(labels))
-    write_tar(folder / "images/coco_mini/coco_mini_unlabelled.tar", ["val.jpg"])
-    write_teachers(folder / "pseudo/coco_mini_unlabelled.npz", ["val.jpg"])
-    frames = [f"jhmdb_c{clip:04d}_f{frame:04d}.jpg" for clip in (0, 1) for frame in (0, 8)]
-    write_tar(folder / "images/people_frames/jhmdb_00.tar", frames)
-    write_teachers(folder / "pseudo/jhmdb_00.npz", frames)
-    return folder
+def person(image: int, **changes: Any) -> dict[str, Any]:
+    """An annotation of the figure with all 15 keypoints."""
+    keypoints = np.concatenate([FIGURE, np.full((15, 1), 2, np.float32)], 1).ravel().tolist()
+    return {"image_id": image, "category_id": 1, "bbox": BOX, "keypoints": keypoints, "num_keypoints": 15} | changes
 
 
-def write_tar(file: Path, names: list[str]) -> None:
-    with tarfile.open(file, "w") as archive:
-        for seed, name in enumerate(names):
-            content = cv2.imencode(".jpg", figure(seed))[1].tobytes()
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-
-
-def write_teachers(file: Path, names: list[str]) -> None:
-    """Both teachers are right and sure; the first has no nose, the second no head points."""
-    count = len(names)
-    box = np.concatenate([FIGURE.min(0), FIGURE.max(0)])
-    first = np.repeat(FIGURE[None], count, 0)
-    second, sure = first.copy(), np.full((count, 15), 0.9, np.float32)
-    first_score, second_score = sure.copy(), sure.copy()
-    first[:, 0], first_score[:, 0] = np.nan, 0
-    second[:, 1:3], second_score[:, 1:3] = np.nan, 0
-    write_npz(file, names, np.repeat(box[None], count, 0), first, first_score, second, second_score)
-
-
-def write_npz(
-    file: Path,
-    names: list[str],
-    boxes: FloatArray,
-    first: FloatArray,
-    first_score: FloatArray,
-    second: FloatArray,
-    second_score: FloatArray,
+def write_source(
+    folder: Path, name: str, annotations: list[dict[str, Any]], images: int, keypoints: Any = None
 ) -> None:
-    np.savez(
-        file,
-        name=np.array(names),
-        box=boxes.astype(np.float32),
-        score=np.ones(len(names), np.float32),
-        eff=first,
-        eff_score=first_score,
-        eff_gap=np.where(np.isnan(first[..., 0]), np.nan, 0).astype(np.float32),
-        mov=second,
-        mov_score=second_score,
-    )
+    """NAME.json with so many images; image k shows the figure if an annotation has it as `image_id`."""
+    category = {"id": 1, "name": "person", "keypoints": list(keypoints or skeleton.NAMES)}
+    shown = {item["image_id"] for item in annotations}
+    names = [{"id": k, "file_name": f"{name}/{k}.png"} for k in range(images)]
+    for image in names:
+        file = folder / "images" / image["file_name"]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(file), figure(image["id"], image["id"] in shown))
+    file = folder / "annotations" / f"{name}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"images": names, "annotations": annotations, "categories": [category]}))
+
+
+def write_data(folder: Path) -> Path:
+    """`walk` with 9 people to train on and 2 held back, `empty` with 2 images without people, 1 of them held back."""
+    write_source(folder, "walk_train", [person(k) for k in range(9)], 9)
+    write_source(folder, "walk_val", [person(k) for k in range(2)], 2)
+    write_source(folder, "empty_train", [], 1)
+    write_source(folder, "empty_val", [], 1)
+    return folder
