@@ -176,7 +176,7 @@ def test_sizes_that_the_strides_cannot_divide_are_refused():
 
 
 def test_samples_are_drawn_in_rows_of_eight(data, tmp_path):
-    sheet = PoseTraining(*data, tmp_path, TINY).sample_sheet()
+    sheet = PoseTraining(data, tmp_path, TINY).sample_sheet()
     assert sheet.shape == (64, 8 * 64, 3)  # four crops, the row is filled up
     assert sheet[:, : 4 * 64].any()
     assert not sheet[:, 4 * 64 :].any()
