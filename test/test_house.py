@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,19 @@ def test_imports_point_one_way(part):
             target = owned(name)
             if target and folder_of(target) not in ("", part):
                 assert folder_of(target) in MAY_IMPORT[part], f"{part} may not import {target} ({file})"
+
+
+def test_no_module_imports_itself_in_a_circle():
+    graph = {
+        module: {owned(name) for name in imported_modules(file)} - {None, module} for module, file in FILES.items()
+    }
+    # A package's __init__ gathers names of its own modules; importing one of them does not depend on the gathering.
+    packages = {module for module, file in FILES.items() if file.name == "__init__.py"}
+    graph = {module: targets for module, targets in graph.items() if module not in packages}
+    try:
+        list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
 
 
 def test_only_nodes_import_ros():

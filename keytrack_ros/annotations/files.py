@@ -9,7 +9,7 @@ from pathlib import Path
 from keytrack_ros.annotations.posetrack_reader import read_posetrack
 from keytrack_ros.annotations.sequence import LabelledSequence
 from keytrack_ros.errors import EvaluationError, InputError
-from keytrack_ros.media.sources import BAG_SUFFIXES
+from keytrack_ros.media.paths import BAG_SUFFIXES
 
 RESULT = "tracks.json"
 """What `keytrack track` calls its tracks; the folder that holds it is named as the user likes."""

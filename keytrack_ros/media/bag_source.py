@@ -16,9 +16,9 @@ from keytrack_ros.errors import InputError
 from keytrack_ros.media.bag_repair import CutOffMcap, salvage_sqlite
 from keytrack_ros.media.frames import DEFAULT_FPS, Frame, FrameSource, Selection
 from keytrack_ros.media.messages import typestore
+from keytrack_ros.media.paths import BAG_SUFFIXES
 from keytrack_ros.media.pixels import BitDepth
 from keytrack_ros.media.ros_images import image_to_bgr
-from keytrack_ros.media.sources import BAG_SUFFIXES
 from keytrack_ros.timing import NANOSECONDS
 
 if TYPE_CHECKING:

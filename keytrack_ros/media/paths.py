@@ -10,6 +10,10 @@ from urllib.parse import unquote, urlsplit
 ADDRESSES = ("rtsp", "rtsps", "rtmp", "http", "https", "udp", "tcp", "srt")
 """Kinds of addresses that are read as streams; file:// names a file."""
 
+BAG_SUFFIXES = frozenset({".mcap", ".db3", ".bag"})
+BAG_NAMES = (".mcap", ".db3", ".bag", ".mcap.zstd", ".db3.zstd")
+"""Ends of the names of files that hold recordings; `ros2 bag` compresses whole files to .zstd."""
+
 
 def shown(path: object) -> str:
     """A path or address for people, for JSON and for messages: always valid text, without a password.

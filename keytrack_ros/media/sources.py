@@ -16,11 +16,8 @@ from pathlib import Path
 from keytrack_ros.errors import InputError, OptionError
 from keytrack_ros.media.frames import DEFAULT_FPS, FrameSource, Selection
 from keytrack_ros.media.image_source import IMAGE_SUFFIXES, ImageSource
-from keytrack_ros.media.paths import ADDRESSES, path_of_file_address, scheme_of, shown
+from keytrack_ros.media.paths import ADDRESSES, BAG_NAMES, path_of_file_address, scheme_of, shown
 
-BAG_SUFFIXES = frozenset({".mcap", ".db3", ".bag"})
-BAG_NAMES = (".mcap", ".db3", ".bag", ".mcap.zstd", ".db3.zstd")
-"""Ends of the names of files that hold recordings; `ros2 bag` compresses whole files to .zstd."""
 _MOVING = frozenset({".gif", ".apng"})
 """Images that may be videos, alone."""
 
