@@ -1,6 +1,8 @@
 """People pasted over people, so that two who overlap are two boxes (Simple Copy-Paste; Ghiasi et al., 2021).
 
-There are no masks: a person is cut out as a superellipse within the box, with a soft edge.
+There are no masks: a person is cut out as a superellipse within the box, with a soft edge. Pieces of images without
+people, cut out alike or as cones, posts and boards, are pasted as well: else the edge alone would tell a person, and
+trees and signs of a person's proportions are taken for one.
 """
 
 from __future__ import annotations
@@ -82,21 +84,80 @@ def paste_person(
     centre = (host[0] + host[2]) / 2 + side * rng.uniform(*_OFFSETS) * (host[2] - host[0] + w) / 2
     left = round(float(centre - w / 2))
     top = round(float(host[3] - h + rng.normal(0, 0.05) * size))
-    box = np.array([left, top, left + w, top + h], np.float32)
+    clipped = _paste(canvas, donor, (left, top, w, h), rng)
+    if clipped is None:
+        return boxes, sure
+    return np.concatenate([boxes, clipped[None]]), np.append(sure & (covered(boxes, clipped) <= HIDDEN), True)
+
+
+def cut_decoy(image: ImageArray, rng: np.random.Generator) -> Donor:
+    """A piece of an image without people, in a person's proportions and one of several shapes, brighter or darker."""
+    height, width = image.shape[:2]
+    h = max(round(height * rng.uniform(0.2, 1.0)), 2)
+    w = min(max(round(h / rng.uniform(*_ASPECTS)), 2), width)
+    left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
+    pixels = image[top : top + h, left : left + w] * rng.uniform(0.3, 1.3)
+    return Donor(np.clip(pixels, 0, 255).astype(np.uint8), _decoy_shape(w, h, rng))
+
+
+def _decoy_shape(width: int, height: int, rng: np.random.Generator) -> FloatArray:
+    """[height, width, 1] float32, 0 or 1 (soft for a silhouette): silhouette, cone, post with a board, or rectangle."""
+    kind = int(rng.integers(4))
+    if kind == 0:
+        return silhouette(width, height)
+    x = np.abs((np.arange(width) + 0.5) / width * 2 - 1)[None]
+    y = ((np.arange(height) + 0.5) / height)[:, None]
+    shape = np.ones((height, width), bool)
+    if kind == 1:
+        shape = x < y ** rng.uniform(0.5, 1.2)
+    elif kind == 2:
+        shape = (x < rng.uniform(0.1, 0.4)) | (y < rng.uniform(0.15, 0.5)) & (x < 0.95)
+    return shape[..., None].astype(np.float32)
+
+
+def paste_decoy(
+    canvas: ImageArray, boxes: FloatArray, sure: BoolArray, decoy: Donor, rng: np.random.Generator
+) -> BoolArray:
+    """Pastes a decoy somewhere into `canvas` ([H, W, 3] uint8, changed in place).
+
+    It is about as large as one of the people, if there are any. Returns `sure`; people of whom more than `HIDDEN` is
+    covered become doubtful.
+    """
+    height, width = canvas.shape[:2]
+    size = height * rng.uniform(0.15, 0.9)
+    if sure.any():
+        host = boxes[int(rng.choice(np.flatnonzero(sure)))]
+        size = float(host[3] - host[1]) * rng.uniform(*_RATIOS)
+    h = max(round(size), 2)
+    w = max(round(size * decoy.pixels.shape[1] / decoy.pixels.shape[0]), 2)
+    left, top = (round(float(rng.uniform(-0.2, 0.8) * side)) for side in (width, height))
+    clipped = _paste(canvas, decoy, (left, top, w, h), rng)
+    return sure if clipped is None else sure & (covered(boxes, clipped) <= HIDDEN)
+
+
+def _paste(
+    canvas: ImageArray, donor: Donor, place: tuple[int, int, int, int], rng: np.random.Generator
+) -> FloatArray | None:
+    """Pastes a cut-out at (left, top, width, height), mirrored or not.
+
+    Returns its box [4], clipped to the canvas; None, and nothing is pasted, where less than half of it would be inside.
+    """
+    left, top, w, h = place
     limit = np.array([canvas.shape[1], canvas.shape[0]] * 2, np.float32)
-    clipped = np.clip(box, 0, limit)
+    clipped = np.clip(np.array([left, top, left + w, top + h], np.float32), 0, limit)
     x0, y0, x1, y1 = (int(v) for v in clipped)
     if (x1 - x0) * (y1 - y0) < 0.5 * w * h:
-        return boxes, sure
+        return None
     shrink = cv2.INTER_AREA if h < donor.pixels.shape[0] else cv2.INTER_LINEAR
     pixels = cv2.resize(donor.pixels, (w, h), interpolation=shrink)
     opacity = cv2.resize(donor.opacity, (w, h), interpolation=cv2.INTER_LINEAR)[..., None]
     if rng.random() < 0.5:
         pixels, opacity = pixels[:, ::-1], opacity[:, ::-1]
     inner = slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)
-    place = canvas[y0:y1, x0:x1]
-    place[:] = np.round(place + opacity[inner] * (pixels[inner].astype(np.float32) - place)).astype(np.uint8)
-    return np.concatenate([boxes, clipped[None]]), np.append(sure & (covered(boxes, clipped) <= HIDDEN), True)
+    covered_pixels = canvas[y0:y1, x0:x1]
+    mixed = covered_pixels + opacity[inner] * (pixels[inner].astype(np.float32) - covered_pixels)
+    covered_pixels[:] = np.round(mixed).astype(np.uint8)
+    return clipped
 
 
 def covered(boxes: FloatArray, by: FloatArray) -> FloatArray:

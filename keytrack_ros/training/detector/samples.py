@@ -18,7 +18,7 @@ from keytrack_ros.poses import BoolArray, FloatArray, ImageArray
 from keytrack_ros.training.common.log import sheet
 from keytrack_ros.training.common.shares import source_shares
 from keytrack_ros.training.detector.data import LabelledImage
-from keytrack_ros.training.detector.paste import find_donors, paste_person
+from keytrack_ros.training.detector.paste import cut_decoy, find_donors, paste_decoy, paste_person
 
 FILL = 114
 """Grey of what no image covers, as at inference."""
@@ -32,6 +32,9 @@ GRID_SHARES = (0.42, 0.33, 0.17, 0.08)
 
 PASTED = 0.35
 """Part of the cells with people into which further people are pasted."""
+
+DECOYS = 0.3
+"""Part of the cells into which pieces of images without people are pasted."""
 
 SCALES = (0.65, 1.8)
 """Range of the scale, relative to the one at which the image fits the cell (mean of inside and covering)."""
@@ -71,6 +74,7 @@ class SampleMaker:
         self._rows = [np.flatnonzero(sources == source) for source in self._sources]
         self._shares = source_shares(self._sources, [len(rows) for rows in self._rows], shares or {})
         self._donors = find_donors(images)
+        self._empty = [image.pixels for image in images if not len(image.boxes)]
 
     def sample(self, size: int, rng: np.random.Generator) -> Sample:
         """A collage of `size` × `size` pixels."""
@@ -84,6 +88,10 @@ class SampleMaker:
                 matrix = placement(image.pixels.shape[:2], (bottom - top, right - left), rng)
                 cell = drawn(image.pixels, matrix, (right - left, bottom - top))
                 found, person = moved(image.boxes, image.sure, matrix, (right - left, bottom - top))
+                if self._empty and rng.random() < DECOYS:
+                    for _ in range(int(rng.integers(1, 4))):
+                        decoy = cut_decoy(self._empty[int(rng.integers(len(self._empty)))], rng)
+                        person = paste_decoy(cell, found, person, decoy, rng)
                 if self._donors and rng.random() < PASTED:
                     for _ in range(int(rng.integers(1, 4))):
                         donor = self._donors[int(rng.integers(len(self._donors)))]

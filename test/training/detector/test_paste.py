@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from keytrack_ros.training.detector.data import LabelledImage
-from keytrack_ros.training.detector.paste import HIDDEN, Donor, covered, find_donors, paste_person, silhouette
+from keytrack_ros.training.detector.paste import (
+    HIDDEN,
+    Donor,
+    covered,
+    cut_decoy,
+    find_donors,
+    paste_decoy,
+    paste_person,
+    silhouette,
+)
 
 
 def test_donors_are_whole_upright_and_alone() -> None:
@@ -73,3 +82,30 @@ def test_without_a_person_nothing_is_pasted() -> None:
         after, _ = paste_person(canvas, boxes, sure, donor, np.random.default_rng(0))
         assert len(after) == len(boxes)
     assert not canvas.any()
+
+
+def test_a_decoy_has_no_box_and_hides_people_who_are_mostly_under_it() -> None:
+    decoy = Donor(np.full((90, 30, 3), 255, np.uint8), np.ones((90, 30, 1), np.float32))
+    boxes = np.array([[80, 40, 120, 160]], np.float32)
+    hidden = pasted = 0
+    for seed in range(80):
+        canvas = np.zeros((200, 200, 3), np.uint8)
+        sure = paste_decoy(canvas, boxes, np.array([True]), decoy, np.random.default_rng(seed))
+        part = (canvas[40:160, 80:120, 0] > 128).mean()
+        assert sure.tolist() == [part <= HIDDEN]
+        hidden, pasted = hidden + (not sure[0]), pasted + canvas.any()
+    assert 0 < hidden < 30
+    assert 50 < pasted <= 80
+
+
+def test_decoys_are_cut_from_the_image_in_a_persons_proportions() -> None:
+    image = np.full((120, 160, 3), 100, np.uint8)
+    shapes = set()
+    for seed in range(40):
+        decoy = cut_decoy(image, np.random.default_rng(seed))
+        h, w = decoy.pixels.shape[:2]
+        assert decoy.opacity.shape == (h, w, 1)
+        assert 1.25 <= h / w <= 4.8
+        assert 30 <= decoy.pixels[0, 0, 0] <= 130
+        shapes.add(round(float(decoy.opacity.mean()), 1))
+    assert len(shapes) > 2  # full rectangles, cones, posts
