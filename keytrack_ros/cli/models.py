@@ -12,6 +12,7 @@ from keytrack_ros.errors import ModelError
 from keytrack_ros.inference.cards import CARD_TYPES, DetectorCard, ModelCard, PoseCard, file_sha256
 from keytrack_ros.inference.cost import network_cost
 from keytrack_ros.inference.published import PUBLISHED
+from keytrack_ros.inference.published_detectors import DETECTORS, SETS
 from keytrack_ros.inference.registry import PACKAGE_MODELS, cache_folder, cards_in, find_model, model_folders
 from keytrack_ros.skeleton import JOINT_SETS
 
@@ -38,9 +39,12 @@ def show_models(folders: Sequence[Path]) -> None:
             console.print(f"  {card.name}{mark}: {escape(str(found.path))}, SHA-256 {found.fingerprint}…")
             console.print(f"    {_origin(found)}; licence: {escape(card.licence or 'not stated')}")
     console.print("[bold]published[/], for `keytrack models fetch NAME`")
-    for network in PUBLISHED.values():
-        here = " [green](here)[/]" if (cache_folder() / f"{network.name}.yaml").is_file() else ""
-        console.print(f"  {network.name}{here}: {network.accuracy}")
+    published = {name: network.accuracy for group in (DETECTORS, PUBLISHED) for name, network in group.items()}
+    for name, accuracy in published.items():
+        here = " [green](here)[/]" if (cache_folder() / f"{name}.yaml").is_file() else ""
+        console.print(f"  {name}{here}: {accuracy}")
+    for name, members in SETS.items():
+        console.print(f"  --set {name}: {' and '.join(members)}")
     console.print("[bold]looked in[/], in this order")
     for folder in dict.fromkeys(searched):
         console.print(f"  {escape(str(folder))}{'' if folder.is_dir() else ' (not there)'}")
@@ -92,7 +96,7 @@ def _card(name: str, folders: Sequence[Path]) -> ModelCard:
     for card in cards_in(searched):
         if card.name == name:
             return find_model(type(card), name, folders)
-    network = PUBLISHED.get(name)
+    network = PUBLISHED.get(name) or DETECTORS.get(name)
     if network is not None:
         raise ModelError(f"{name} ({network.accuracy}) is not on this machine; `keytrack models fetch {name}` gets it")
     names = sorted({card.name for card in cards_in(searched)})

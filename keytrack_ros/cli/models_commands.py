@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from keytrack_ros.inference.cards import PoseCard
+    from keytrack_ros.inference.cards import DetectorCard, PoseCard
 
 models_app = typer.Typer(help="The networks: list, fetch, import, export.", no_args_is_help=True)
 
@@ -53,16 +53,21 @@ def info(
 
 @models_app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="One of those that `keytrack models list` names.")],
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help="One of those that `keytrack models list` names.")] = "",
     half: _Half = False,
+    set_name: Annotated[
+        str, typer.Option("--set", metavar="SET", help="A set of networks in place of one: accurate.")
+    ] = "",
 ) -> None:
-    """Fetch a published HRNet from its publisher and make a network of it (needs torch and onnx).
+    """Fetch a published detector or HRNet from its publisher (an HRNet needs torch and onnx to be made a network).
 
-    A broken-off transfer goes on where it stopped when the command is run again.
+    `--set accurate` fetches the networks of config/accurate.yaml. A broken-off transfer continues where it stopped when
+    the command is run again; without internet, the command tells which file to put where.
     """
-    from keytrack_ros.cli.models_fetch import fetch_network
+    from keytrack_ros.cli.models_fetch import fetch_networks
 
-    _say_use(fetch_network(name, half))
+    for card in fetch_networks(name, set_name, half):
+        _say_use(card)
 
 
 @models_app.command("import")
@@ -117,6 +122,7 @@ def export(
     typer.echo(f"{card.path} and {card.path.with_suffix('.yaml').name}; its results were compared with torch's")
 
 
-def _say_use(card: PoseCard) -> None:
+def _say_use(card: DetectorCard | PoseCard) -> None:
     width, height = card.input.size
-    typer.echo(f"{card.name}: {card.path}, crops of {width} x {height}; use it with --set estimator.model={card.name}")
+    stage, what = ("detector", "images") if card.task == "detection" else ("estimator", "crops")
+    typer.echo(f"{card.name}: {card.path}, {what} of {width} x {height}; use it with --set {stage}.model={card.name}")

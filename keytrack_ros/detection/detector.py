@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from keytrack_ros.detection import yolox
+from keytrack_ros.detection import end_to_end, yolox
 from keytrack_ros.errors import ModelError
 from keytrack_ros.inference.cards import DetectorCard
 from keytrack_ros.inference.images import network_input, open_image_network
@@ -57,20 +57,26 @@ class Detector:
         """
         boxed, scale = yolox.letterbox(image_bgr, self.card.input.size, self.card.fill)
         inputs = {self.card.input.name: network_input([boxed], self.card.input)}
-        rows = self._session.run(inputs).get(self.card.output)
-        wanted = 6 + self.card.person_class
-        if rows is None or rows.ndim != 3 or rows.shape[1] != len(self._corners) or rows.shape[2] < wanted:
-            raise ModelError(
-                f"{self.card.path}: output '{self.card.output}' has shape {None if rows is None else rows.shape}; "
-                f"the model file of {self.card.name} makes it (1, {len(self._corners)}, {wanted} or more)"
-            )
-        boxes, scores = yolox.decode(rows[0], self._corners, self._strides, self.card.person_class)
+        outputs = self._session.run(inputs)
+        if self.card.decoder == "end2end":
+            boxes, scores = end_to_end.decode(outputs, self.card)
+        else:
+            boxes, scores = self._decode_grid(outputs.get(self.card.output))
         height, width = image_bgr.shape[:2]
         boxes = np.clip(boxes / scale, 0, [width, height, width, height])
         sizes = boxes[:, 2:] - boxes[:, :2]
         found = np.flatnonzero((scores >= self.options.score_threshold) & (sizes.min(1) >= 1))
         kept = found[self._suppress(boxes[found], scores[found])]
         return boxes[kept].astype(np.float32), scores[kept].astype(np.float32)
+
+    def _decode_grid(self, rows: FloatArray | None) -> tuple[FloatArray, FloatArray]:
+        wanted = 6 + self.card.person_class
+        if rows is None or rows.ndim != 3 or rows.shape[1] != len(self._corners) or rows.shape[2] < wanted:
+            raise ModelError(
+                f"{self.card.path}: output '{self.card.output}' has shape {None if rows is None else rows.shape}; "
+                f"the model file of {self.card.name} makes it (1, {len(self._corners)}, {wanted} or more)"
+            )
+        return yolox.decode(rows[0], self._corners, self._strides, self.card.person_class)
 
     def close(self) -> None:
         """Frees the network; the detector is not used afterwards."""

@@ -91,9 +91,11 @@ class DetectorCard(ModelCard):
 
     Attributes:
         input: the image goes to the top left corner of it, scaled to fit; the rest is filled with `fill`.
-        output: name of the output, [1, cells, 5 + classes] for decoder `yolox`.
+        output: name of the output, [1, cells, 5 + classes] for decoder `yolox`, [1, N, 5] for `end2end`.
         decoder: `yolox`: raw cx, cy, w, h per grid cell, then objectness and class scores (already sigmoid).
-        strides: of the grids, in the order of the output's rows.
+            `end2end`: x_min, y_min, x_max, y_max in network pixels and score, after NMS, as mmdeploy exports them.
+        labels: of `end2end`, name of the output [1, N] with the class of each box; "" if all are people.
+        strides: of the grids of `yolox`, in the order of the output's rows.
         person_class: which class is a person.
     """
 
@@ -101,11 +103,12 @@ class DetectorCard(ModelCard):
     input: ImageInput = None  # type: ignore[assignment]
     output: str = ""
     decoder: str = "yolox"
+    labels: str = ""
     strides: tuple[int, ...] = (8, 16, 32)
     person_class: int = 0
     fill: int = 114
 
-    DECODERS: ClassVar[tuple[str, ...]] = ("yolox",)
+    DECODERS: ClassVar[tuple[str, ...]] = ("yolox", "end2end")
 
     def __post_init__(self) -> None:
         _require(self, "input", "output")

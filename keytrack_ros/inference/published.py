@@ -1,4 +1,4 @@
-"""Published HRNet checkpoints that `keytrack models fetch` knows by name.
+"""Published HRNet checkpoints that `keytrack models fetch` knows by name; detectors are in `published_detectors`.
 
 File names, addresses and accuracies are those of mmpose's model zoo; the eight digits at the end of a file's name begin
 its SHA-256. The files of HRNet's own authors lie in folders that only a browser can open.
@@ -52,7 +52,7 @@ _SIZES = {"256x192": (192, 256), "384x288": (288, 384)}
 
 
 def _posetrack(
-    variant: str, size: str, digits: str, date: str, with_truth: float, with_detector: float
+    variant: str, size: str, digits: str, date: str, true_boxes: float, with_detector: float
 ) -> PublishedNetwork:
     name = f"hrnet_{variant}_posetrack18_{size}"
     return PublishedNetwork(
@@ -64,7 +64,7 @@ def _posetrack(
         folder=f"{_MMPOSE}/top_down/hrnet",
         page="https://github.com/open-mmlab/mmpose",
         licence=_LICENCE.format("COCO and PoseTrack 2018"),
-        accuracy=f"PoseTrack 2018 val: AP {with_truth} with true boxes, {with_detector} with a detector",
+        accuracy=f"PoseTrack 2018 val: AP {true_boxes} with true boxes, {with_detector} with a detector",
     )
 
 

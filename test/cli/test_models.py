@@ -362,7 +362,7 @@ def test_a_network_damaged_in_the_cache_is_refused(cache: Path, publisher: FileS
     code, said = keytrack("fetch", "toy_hrnet")
     assert code == 1
     assert "damaged or not toy_hrnet: SHA-256 is " in said
-    assert f"to fetch it anew, delete {cache / 'toy_hrnet.yaml'}" in said
+    assert f"to fetch it again, delete {cache / 'toy_hrnet.yaml'}" in said
 
 
 @pytest.mark.parametrize(
