@@ -11,14 +11,16 @@ from keytrack_ros.training.common.export import export_onnx
 from keytrack_ros.training.detector.samples import FILL, INPUT_MEAN, INPUT_STD
 
 LICENCE = (
-    "weights: non-commercial research use; the images they were trained on (JHMDB, Leeds Sports Pose Extended, COCO "
-    "and others) are for research or state no licence"
+    "weights: non-commercial research use; of the images they were trained on, JHMDB, Leeds Sports Pose Extended, COCO "
+    "and others are for research or state no licence, and person_boxes (capston2) is CC BY 4.0"
 )
 SOURCE = "keytrack train detector; see docs/models/person_detector.md"
 
 
-def export_detector(network: NanoDetector, folder: Path, size: int, name: str = "person_detector") -> list[Path]:
-    """Writes NAME.onnx and NAME.yaml for images of `size` × `size`; the graph is compared with torch first.
+def export_detector(
+    network: NanoDetector, folder: Path, size: tuple[int, int], name: str = "person_detector"
+) -> list[Path]:
+    """Writes NAME.onnx and NAME.yaml for images of (width, height) `size`; the graph is compared with torch first.
 
     Returns the two paths. Raises ModelError if the graph computes something else than the network.
     """
@@ -28,11 +30,11 @@ def export_detector(network: NanoDetector, folder: Path, size: int, name: str = 
         file=onnx_file.name,
         licence=LICENCE,
         source=SOURCE,
-        input=ImageInput("image", (size, size), "rgb", (INPUT_MEAN,) * 3, (INPUT_STD,) * 3),
+        input=ImageInput("image", size, "rgb", (INPUT_MEAN,) * 3, (INPUT_STD,) * 3),
         output="rows",
         strides=STRIDES,
         fill=FILL,
     )
-    export_onnx(network, onnx_file, card.input.name, (3, size, size), card.output)
+    export_onnx(network, onnx_file, card.input.name, (3, size[1], size[0]), card.output)
     write_card(replace(card, sha256=file_sha256(onnx_file)), card_file)
     return [onnx_file, card_file]

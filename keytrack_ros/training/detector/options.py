@@ -21,6 +21,13 @@ class DetectorTrainOptions(Options):
     batch_size: int = option(16, "images in a batch", at_least=1, at_most=4096)
     first_size: int = option(256, "side of the training images in the first half, pixels", at_least=64, at_most=2048)
     input_size: int = option(416, "side of the training images at the end, pixels", at_least=64, at_most=2048)
+    export_width: int = option(
+        544,
+        "width of the exported network's input, pixels; a wide one suits landscape cameras",
+        at_least=64,
+        at_most=4096,
+    )
+    export_height: int = option(416, "its height, pixels", at_least=64, at_most=4096)
     optimiser: str = option(
         "muon", "what moves the weights; muon learns more from each example", choices=("adamw", "muon")
     )
@@ -65,7 +72,7 @@ class DetectorTrainOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("first_size", "input_size"):
+        for name in ("first_size", "input_size", "export_width", "export_height"):
             if getattr(self, name) % 32:
                 raise OptionError(f"{name}: {getattr(self, name)} is not a multiple of 32")
         if self.first_size > self.input_size:

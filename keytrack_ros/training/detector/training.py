@@ -137,7 +137,7 @@ class DetectorTraining(TrainingRun[DetectorEpoch]):
         return draw_samples(self.maker, self.options.input_size, self.options.seed)
 
     def export(self) -> list[Path]:
-        return export_detector(self.averaged, self.folder, self.options.input_size)
+        return export_detector(self.averaged, self.folder, (self.options.export_width, self.options.export_height))
 
     def parts(self) -> Mapping[str, Part]:
         return {"network": self.network, "averaged": self.averaged, "optimiser": self._optimiser}

@@ -27,7 +27,7 @@ def network() -> NanoDetector:
 def card(network: NanoDetector, tmp_path_factory: pytest.TempPathFactory) -> DetectorCard:
     """A file whose input is 64 × 64."""
     folder = tmp_path_factory.mktemp("teacher")
-    return find_model(DetectorCard, str(export_detector(network, folder, 64)[1]))
+    return find_model(DetectorCard, str(export_detector(network, folder, (64, 64))[1]))
 
 
 @pytest.mark.parametrize("side", [64, 96])

@@ -26,6 +26,7 @@ from keytrack_ros.training.detector.training import DetectorTraining, image_size
 from test.training.detector.toy_people import write_people
 
 SMALL = {"first_size": 64, "input_size": 96, "batch_size": 2, "threads": 1, "device": "cpu", "warm_up": 0.25}
+EXPORTED = {"export_width": 128, "export_height": 96}
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,7 @@ def test_a_run_may_begin_with_the_weights_of_another(images: Images, tmp_path: P
 def test_an_exported_network_is_trained_further(images: Images, tmp_path: Path) -> None:
     first = training(images, tmp_path / "first")
     first.run(lambda _: None)
-    file, _ = export_detector(first.averaged, tmp_path, 96)
+    file, _ = export_detector(first.averaged, tmp_path, (96, 96))
     second = training(images, tmp_path / "second", start=str(file), batch_norm=False, frozen_stages=2)
     pixels = torch.randn(1, 3, 96, 96, generator=torch.manual_seed(0))
     with torch.no_grad():
@@ -109,7 +110,7 @@ def test_an_exported_network_is_trained_further(images: Images, tmp_path: Path) 
     for name, value in second.network.state_dict().items():
         if name.startswith(("stem.", "stages.")):
             assert torch.equal(value, before[name]) == name.startswith(("stem.", "stages.0.")), name
-    assert export_detector(second.averaged, tmp_path / "again", 96)[0].is_file()
+    assert export_detector(second.averaged, tmp_path / "again", (128, 64))[0].is_file()
 
 
 def test_an_exported_network_is_refused_with_batch_normalisation_or_as_another(images: Images, tmp_path: Path) -> None:
@@ -141,7 +142,9 @@ def test_images_without_people_cannot_be_trained_on(images: Images, tmp_path: Pa
         DetectorTraining(empty, empty, tmp_path, DetectorTrainOptions())
 
 
-@pytest.mark.parametrize(("name", "value"), [("first_size", 100), ("input_size", 410), ("first_size", 448)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("first_size", 100), ("input_size", 410), ("export_height", 100), ("first_size", 448)]
+)
 def test_sizes_that_do_not_fit_are_refused(name: str, value: int) -> None:
     with pytest.raises(OptionError, match=f"{name}: {value} is"):
         DetectorTrainOptions(**{name: value})  # type: ignore[arg-type]
@@ -183,7 +186,7 @@ def test_batches_are_padded_with_boxes_that_are_nothing() -> None:
 
 
 def arguments(data: Path, out: Path, *more: str) -> list[str]:
-    values = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
+    values = [f"--{name.replace('_', '-')}={value}" for name, value in {**SMALL, **EXPORTED}.items()]
     return ["train", "detector", f"--data={data}", f"--out={out}", "--epochs=2", "--steps-per-epoch=2", *values, *more]
 
 
@@ -195,7 +198,7 @@ def test_the_command_leaves_a_network_that_the_detector_runs(data: Path, tmp_pat
     assert written == {"checkpoint.pt", "curves.png", "log.csv", "samples.png"} | network
     assert cv2.imread(str(tmp_path / "samples.png")).shape == (4 * 96, 4 * 96, 3)
     detector = Detector(DetectorOptions(model=str(tmp_path / "person_detector.yaml"), score_threshold=0.0))
-    assert detector.card.input.size == (96, 96)
+    assert detector.card.input.size == (128, 96)
     boxes, scores = detector.detect(np.full((60, 80, 3), 90, np.uint8))
     assert len(boxes) == len(scores) > 0
     assert (tmp_path / "person_detector.onnx").stat().st_size < 2.1e6  # FP16 weights
