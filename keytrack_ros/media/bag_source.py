@@ -4,76 +4,77 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
-
-from rosbags.highlevel import AnyReader
-from rosbags.typesys import Stores, get_typestore
+from typing import Any
 
 from keytrack_ros.errors import InputError
-from keytrack_ros.media.bag_repair import CutOffMcap, salvage_sqlite
+from keytrack_ros.media.bag import ENCODINGS, Bag, BagMessage, one_line
+from keytrack_ros.media.bag_part import BagChannel
 from keytrack_ros.media.frames import DEFAULT_FPS, Frame, FrameSource, Selection
-from keytrack_ros.media.messages import typestore
-from keytrack_ros.media.paths import BAG_SUFFIXES
 from keytrack_ros.media.pixels import BitDepth
-from keytrack_ros.media.ros_images import image_to_bgr
-from keytrack_ros.timing import NANOSECONDS
-
-if TYPE_CHECKING:
-    from rosbags.interfaces import Connection
+from keytrack_ros.media.ros_images import image_to_bgr, video_format
+from keytrack_ros.media.video_messages import VideoMessages
+from keytrack_ros.poses import ImageArray
+from keytrack_ros.timing import NANOSECONDS, Recorded, held_images, in_stamp_order, is_set, with_stamps
 
 logger = logging.getLogger(__name__)
 
-IMAGE_TYPES = frozenset({"sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"})
+IMAGE_TYPES = frozenset(
+    {
+        "sensor_msgs/msg/Image",
+        "sensor_msgs/msg/CompressedImage",
+        "foxglove_msgs/msg/CompressedImage",
+        "foxglove_msgs/msg/CompressedVideo",
+    }
+)
+_WARNINGS = 3
+
+Recording = Iterator[Recorded[BagMessage]]
+Picture = tuple[Recorded[BagMessage], str, Callable[[], ImageArray]]
+"""An image of a bag: its message, its frame_id, and what makes pixels of it."""
 
 
 class BagSource(FrameSource):
-    """One image topic of a bag; stamps and frame_ids are those of the messages' headers, unchanged.
+    """One image topic of a bag; stamps and frame_ids are those of the messages' headers.
 
-    A header without a stamp gets the time at which the message was recorded.
+    A missing or bad stamp is put between those of its neighbours; if no header has a stamp, the times of recording are
+    the stamps (`keytrack_ros.timing`).
 
-    Images come in the order in which they were recorded. With `in_stamp_order` they come in the order of their stamps;
-    the bag is then read twice, first for the stamps only.
+    Images come in the order in which they were recorded. With `stamp_order` they come in the order of their stamps
+    within each stretch; the bag is then read twice, first for the stamps only.
     """
 
     def __init__(
-        self, path: Path, topic: str | None, selection: Selection, *, in_stamp_order: bool = False, bits: int = 0
+        self, path: Path, topic: str | None, selection: Selection, *, stamp_order: bool = False, bits: int = 0
     ) -> None:
-        self._scratch = TemporaryDirectory(prefix="keytrack_")
-        self._reader = open_bag(path, Path(self._scratch.name))
+        self._bag = Bag(path)
         try:
-            connections = _image_connections(path, self._reader.connections, topic)
-            total = sum(connection.msgcount for connection in connections)
-            seconds = self._reader.duration / NANOSECONDS
-            fps = (total - 1) / seconds if total > 1 and seconds > 0 else DEFAULT_FPS
-            super().__init__(str(path), fps, total, selection)
+            channels = image_channels(self._bag, topic)
+            total = sum(channel.count for channel in channels)
+            fps = (total - 1) / self._bag.seconds if total > 1 and self._bag.seconds > 0 else DEFAULT_FPS
+            super().__init__(self._bag.name, fps, total, selection)
         except BaseException:
             self.close()
             raise
-        self.topic = connections[0].topic
-        self._depth = BitDepth(f"{path}: {self.topic}", bits)
-        self._messages = self._by_stamp(connections) if in_stamp_order else self._reader.messages(connections)
-
-    def _by_stamp(self, connections: list[Connection]) -> Iterator[tuple[Connection, int, bytes]]:
-        """The messages in the order of their stamps; only those that came too early are held in memory."""
-        stamps = list(_stamps(self._reader, connections))
-        arriving = enumerate(self._reader.messages(connections))
-        early: dict[int, tuple[Connection, int, bytes]] = {}
-        for wanted in sorted(range(len(stamps)), key=stamps.__getitem__):
-            while wanted not in early:
-                place, message = next(arriving)
-                early[place] = message
-            yield early.pop(wanted)
-        yield from (message for _, message in arriving)
+        self.topic = channels[0].topic
+        self._depth = BitDepth(f"{self.name}: {self.topic}", bits)
+        images: Recording = _images(self._bag, channels)
+        if stamp_order:
+            images = in_stamp_order(images, held_images(_without_messages(_images(self._bag, channels))))
+        self._clock = _ClockReport(self.name)
+        self._pictures = self._decoded(images)
 
     def _step(self, index: int, wanted: bool) -> Frame | None:
         try:
-            connection, recorded_ns, data = next(self._messages)
+            image, frame_id, pixels = next(self._pictures)
         except StopIteration:
+            self._clock.end()
             raise EOFError from None
-        except Exception as error:  # rosbags lets the errors of zstd, lz4, SQLite and struct through
+        except InputError:
+            raise
+        except Exception as error:  # SQLite and rosbags let those of their libraries through
             logger.warning(
                 "%s: the bag breaks off after image %d of %s: %s; what could be read is used",
                 self.name,
@@ -82,140 +83,168 @@ class BagSource(FrameSource):
                 one_line(error),
             )
             raise EOFError from None
+        self._clock.add(image)
         if not wanted:
             return None
         try:
-            message: Any = self._reader.deserialize(data, connection.msgtype)
-        except Exception as error:  # a damaged message fails anywhere in the generated decoder
-            raise InputError(f"{self.topic}: message cannot be decoded: {one_line(error)}") from None
-        try:
-            image = image_to_bgr(message, depth=self._depth)
+            return Frame(index, image.stamp_ns, pixels(), frame_id=frame_id, stretch=image.stretch)
         except InputError as error:
-            raise InputError(f"{self.topic}: {error}") from None
-        stamp = message.header.stamp
-        stamp_ns = stamp.sec * NANOSECONDS + stamp.nanosec
-        return Frame(index, stamp_ns or recorded_ns, image, frame_id=message.header.frame_id)
+            text = str(error)
+            raise InputError(text if text.startswith(self.topic) else f"{self.topic}: {text}") from None
+
+    def _decoded(self, images: Recording) -> Iterator[Picture]:
+        """Every image; a packet of a video once its frame is decoded, or once it is clear that it never will be."""
+        video: VideoMessages | None = None
+        waiting: dict[int, tuple[Recorded[BagMessage], str]] = {}
+        for number, image in enumerate(images):
+            try:
+                message = self._bag.deserialize(image.item)
+            except InputError as error:
+                yield image, "", partial(_fail, str(error))
+                continue
+            kind = video_format(message)
+            if kind is None:
+                yield image, frame_id_of(message), partial(image_to_bgr, message, depth=self._depth)
+                continue
+            video = video or VideoMessages(kind)
+            waiting[number] = image, frame_id_of(message)
+            yield from _matched(video.add(bytes(message.data), number), waiting)
+        if video is not None:
+            yield from _matched(video.end(), waiting)
+            yield from _undecoded(waiting, list(waiting))
 
     def close(self) -> None:
-        if self._reader.stack is not None:
-            self._reader.close()
-        self._scratch.cleanup()
+        self._bag.close()
+
+
+def _matched(
+    frames: list[tuple[int, ImageArray]], waiting: dict[int, tuple[Recorded[BagMessage], str]]
+) -> Iterator[Picture]:
+    """Decoded frames with their messages; messages before them got none."""
+    for number, pixels in frames:
+        yield from _undecoded(waiting, [other for other in waiting if other < number])
+        if number in waiting:
+            image, frame_id = waiting.pop(number)
+            yield image, frame_id, partial(_given, pixels)
+
+
+def _undecoded(waiting: dict[int, tuple[Recorded[BagMessage], str]], numbers: list[int]) -> Iterator[Picture]:
+    for number in numbers:
+        image, frame_id = waiting.pop(number)
+        yield image, frame_id, partial(_fail, "it cannot be decoded: no key frame of the video comes before it")
+
+
+def _given(pixels: ImageArray) -> ImageArray:
+    return pixels
+
+
+def _fail(text: str) -> ImageArray:
+    raise InputError(text)
+
+
+def frame_id_of(message: Any) -> str:
+    """Of an image message of sensor_msgs or foxglove_msgs."""
+    return str(message.header.frame_id if hasattr(message, "header") else message.frame_id)
 
 
 def image_stamps(path: Path, topic: str | None = None) -> list[int]:
-    """The stamps in nanoseconds of a bag's images, in order; `topic` may be left out where there is one of images.
+    """The stamps in nanoseconds of a bag's images, in the order of `BagSource(…, stamp_order=True)`.
 
-    Of a bag whose recording was cut off, those that are there. Raises InputError as `open_source`.
+    `topic` may be left out where there is one of images. Of a bag whose recording was cut off, those that are there.
+    Raises InputError as `open_source`.
     """
-    with TemporaryDirectory(prefix="keytrack_") as scratch:
-        reader = open_bag(path, Path(scratch))
-        try:
-            return sorted(_stamps(reader, _image_connections(path, reader.connections, topic)))
-        finally:
-            reader.close()
+    with Bag(path) as bag:
+        images = list(_without_messages(_images(bag, image_channels(bag, topic))))
+    return [image.stamp_ns for image in in_stamp_order(images, held_images(images))]
 
 
-def _stamps(reader: AnyReader, connections: list[Connection]) -> Iterator[int]:
-    """The stamp of each message in the order of the recording, up to where the bag breaks off."""
-    messages = reader.messages(connections)
-    while True:
-        try:
-            _, recorded_ns, data = next(messages)
-        except Exception:  # the end, or damage, which BagSource._step says when it comes there
-            return
-        yield _stamp_ns(data, reader.is2) or recorded_ns
+def _images(bag: Bag, channels: list[BagChannel]) -> Recording:
+    """The messages with their stamps by the rules of `keytrack_ros.timing`."""
+
+    def recorded() -> Recording:
+        for number, message in enumerate(bag.messages(channels)):
+            yield Recorded(_stamp_ns(message), message.recorded_ns, number, message)
+
+    first = next((Recorded(i.stamp_ns, i.recorded_ns, i.index, None) for i in recorded() if is_set(i.stamp_ns)), None)
+    return with_stamps(recorded(), first)
 
 
-def _stamp_ns(data: bytes, is_cdr: bool) -> int:
+def _without_messages(images: Recording) -> Iterator[Recorded[None]]:
+    """What comes before the bag breaks off, if it does; `BagSource` logs it when it comes there."""
+    try:
+        for image in images:
+            yield Recorded(image.stamp_ns, image.recorded_ns, image.index, None, image.stretch, image.mended)
+    except Exception:
+        return
+
+
+def _stamp_ns(message: BagMessage) -> int:
     """The header's stamp, read without the rest: it follows 4 bytes of CDR's encapsulation, or of ROS 1's `seq`."""
+    data = message.data
     if len(data) < 12:  # a damaged message, which is left out when its turn comes
         return 0
-    order = ">" if is_cdr and data[1] == 0 else "<"
+    order = ">" if message.channel.encoding == "cdr" and data[1] == 0 else "<"
     seconds, nanoseconds = struct.unpack_from(f"{order}iI", data, 4)
     return int(seconds) * NANOSECONDS + int(nanoseconds)
 
 
-def open_bag(path: Path, scratch: Path | None = None) -> AnyReader:
-    """An open reader of a bag: a folder, or a single file of one.
+class _ClockReport:
+    """Warns of what was done to the stamps of a bag."""
 
-    A bag whose recording was cut off is read as far as it goes, with a warning.
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._mended = 0
+        self._last: Recorded[BagMessage] | None = None
+        self._unset = False
 
-    Args:
-        path: a bag.
-        scratch: an empty folder where a damaged .db3 file may be copied to; without it such a file is refused.
+    def add(self, image: Recorded[BagMessage]) -> None:
+        last, self._last = self._last, Recorded(image.stamp_ns, 0, image.index, image.item, image.stretch)
+        if last is None and not image.mended and not is_set(_stamp_ns(image.item)):
+            logger.warning("%s: no image has a stamp; the times of recording are used", self._name)
+        if image.mended:
+            self._mended += 1
+            if self._mended <= _WARNINGS:
+                logger.warning(
+                    "%s: image %d has no stamp, or a wrong one; it is put between its neighbours",
+                    self._name,
+                    image.index,
+                )
+        if last is not None and image.stretch > last.stretch and image.stretch <= _WARNINGS:
+            step_s = (image.stamp_ns - last.stamp_ns) / NANOSECONDS
+            way = f"go back by {-step_s:.1f} s" if step_s < 0 else f"go {step_s:.1f} s ahead"
+            logger.warning("%s: stamps %s at image %d; tracks end there", self._name, way, image.index)
 
-    Raises InputError if it is not a bag that can be read.
+    def end(self) -> None:
+        if self._mended > _WARNINGS:
+            logger.warning("%s: %d images in all had no stamp, or a wrong one", self._name, self._mended)
+        if self._last is not None and self._last.stretch > _WARNINGS:
+            logger.warning("%s: stamps jump %d times in all", self._name, self._last.stretch)
+
+
+def image_channels(bag: Bag, topic: str | None) -> list[BagChannel]:
+    """The channels of one topic with images.
+
+    Raises InputError if there is no such topic, or none is named of several.
     """
-    whole = path.is_file() or (path / "metadata.yaml").is_file()
-    try:
-        return _opened([path] if whole else _storage_files(path))
-    except Exception as error:  # as in BagSource._step
-        cause = one_line(error)
-    try:
-        readable = [_repaired(file, scratch) for file in ([path] if path.is_file() else _storage_files(path))]
-        reader = _opened(readable)
-    except Exception:  # the first cause says more
-        raise InputError(f"{path}: not a bag that can be read: {cause}") from None
-    logger.warning(
-        "%s: the recording was cut off (%s); the %d messages that are whole are used", path, cause, reader.message_count
-    )
-    return reader
-
-
-class _Reader(AnyReader):
-    """Reads by our own definitions of messages, not by those in the bag.
-
-    What is read here are images, which are the same everywhere, and our own messages. The bag's definitions of other
-    types may be incomplete or contradict each other; as `AnyReader` has it, that would close the whole bag.
-    """
-
-    def _open(self) -> None:
-        assert self.stack is not None
-        for reader in self.readers:
-            self.stack.enter_context(reader)
-        self.connections = [connection for reader in self.readers for connection in reader.connections]
-        self.typestore = typestore() if self.is2 else get_typestore(Stores.ROS1_NOETIC)
-
-
-def _opened(paths: Sequence[Path | CutOffMcap]) -> AnyReader:
-    reader = _Reader(paths)  # type: ignore[arg-type]  # CutOffMcap is as much of a path as rosbags asks for
-    reader.open()
-    return reader
-
-
-def _storage_files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if file.suffix in BAG_SUFFIXES)
-
-
-def _repaired(file: Path, scratch: Path | None) -> Path | CutOffMcap:
-    """The file itself where it is whole."""
-    try:
-        _opened([file]).close()
-        return file
-    except Exception:  # as in BagSource._step
-        if file.suffix == ".mcap":
-            return CutOffMcap(file)
-        if file.suffix != ".db3" or scratch is None:
-            raise
-        salvage_sqlite(file, scratch / file.name)
-        return scratch / file.name
-
-
-def _image_connections(path: Path, connections: Sequence[Connection], topic: str | None) -> list[Connection]:
-    images = [connection for connection in connections if connection.msgtype in IMAGE_TYPES and connection.msgcount]
-    topics = sorted({connection.topic for connection in images})
-    listed = ", ".join(topics)
+    images = [channel for channel in bag.channels if channel.message_type in IMAGE_TYPES and channel.count]
+    readable = [channel for channel in images if channel.encoding in ENCODINGS]
+    topics = sorted({channel.topic for channel in readable})
     if not topics:
-        others = ", ".join(sorted({f"{c.topic} ({c.msgtype})" for c in connections})) or "nothing"
-        raise InputError(f"{path}: the bag has no topic with images; it holds {others}")
+        raise InputError(f"{bag.name}: {_without_images(bag.channels, images)}")
     if topic is None:
         if len(topics) > 1:
-            raise InputError(f"{path}: the bag has {len(topics)} topics with images; name one with --topic: {listed}")
+            raise InputError(
+                f"{bag.name}: the bag has {len(topics)} topics with images; name one with --topic: {', '.join(topics)}"
+            )
         topic = topics[0]
     if topic not in topics:
-        raise InputError(f"{path}: the bag has no images on '{topic}'; it has them on {listed}")
-    return [connection for connection in images if connection.topic == topic]
+        raise InputError(f"{bag.name}: the bag has no images on '{topic}'; it has them on {', '.join(topics)}")
+    return [channel for channel in readable if channel.topic == topic]
 
 
-def one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+def _without_images(channels: Sequence[BagChannel], images: Sequence[BagChannel]) -> str:
+    if images:
+        encodings = ", ".join(sorted({f"{c.topic} ({c.encoding or 'no encoding'})" for c in images}))
+        return f"the encoding of its images is none of {', '.join(ENCODINGS)}: {encodings}"
+    others = {f"{c.topic} ({c.message_type or c.encoding}{'' if c.count else ', no message'})" for c in channels}
+    return f"the bag has no topic with images; it holds {', '.join(sorted(others)) or 'nothing'}"

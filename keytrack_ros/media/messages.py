@@ -16,6 +16,8 @@ from keytrack_ros.poses import Poses
 from keytrack_ros.timing import NANOSECONDS
 
 PACKAGE = "keytrack_ros"
+_FOXGLOVE = "builtin_interfaces/Time timestamp\nstring frame_id\nuint8[] data\nstring format\n"
+"""Both of foxglove_msgs that hold images."""
 TRACKED_POSES = "keytrack_ros/msg/TrackedPoseArray"
 
 
@@ -26,6 +28,8 @@ def typestore() -> Typestore:
     Raises InputError if the package's .msg files are nowhere to be found.
     """
     store = get_typestore(Stores.ROS2_KILTED)
+    for name in ("CompressedImage", "CompressedVideo"):
+        store.register(get_types_from_msg(_FOXGLOVE, f"foxglove_msgs/msg/{name}"))
     for file in sorted(_message_folder().glob("*.msg")):
         store.register(get_types_from_msg(file.read_text(encoding="utf-8"), f"{PACKAGE}/msg/{file.stem}"))
     return store

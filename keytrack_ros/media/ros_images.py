@@ -63,7 +63,7 @@ def _decompressed(message: Any, depth: BitDepth) -> ImageArray:
     kind = message.format
     if "compressedDepth" in kind or kind.startswith(_DEPTH):
         raise InputError(f"format '{kind}' is a depth image; a camera image is needed")
-    if is_video(kind):
+    if video_format(message):
         raise InputError(f"format '{kind}' is a video; its frames cannot be decoded one by one")
     data = np.frombuffer(message.data, np.uint8)
     # The camera's orientation tag would turn the picture against its frame.
@@ -77,9 +77,10 @@ def _decompressed(message: Any, depth: BitDepth) -> ImageArray:
     return as_bgr8(image, depth)
 
 
-def is_video(kind: str) -> bool:
-    """Whether the format of a compressed image says that it is a frame of a video, as `h264` or `bgr8; h264`."""
-    return any(word in VIDEO_FORMATS for word in re.split(r"[^a-z0-9]+", kind.lower().replace("h.26", "h26")))
+def video_format(message: Any) -> str | None:
+    """`h264` of a compressed image that is a frame of a video (format `h264`, `bgr8; h264` …); None of any other."""
+    words = re.split(r"[^a-z0-9]+", getattr(message, "format", "").lower().replace("h.26", "h26"))
+    return next((word for word in words if word in VIDEO_FORMATS), None)
 
 
 def _unpacked(message: Any, convert: Converter, depth: BitDepth) -> ImageArray:

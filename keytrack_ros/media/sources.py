@@ -90,7 +90,7 @@ def _opened(
     if is_recording(path):
         from keytrack_ros.media.bag_source import BagSource  # rosbags is slow to import
 
-        return BagSource(path, topic, selection, in_stamp_order=in_stamp_order, bits=bits)
+        return BagSource(path, topic, selection, stamp_order=in_stamp_order, bits=bits)
     if topic is not None:
         raise InputError(f"{shown(path)}: a topic was named ('{topic}'), but this is no bag")
     suffix = path.suffix.lower()

@@ -100,7 +100,7 @@ class TestWholeAndBroken:
                 frames = list(source)
             assert 15 <= len(frames) <= 31
             np.testing.assert_array_equal(frames[-1].image_bgr, noise(len(frames) - 1))
-            assert f"{path}: the recording was cut off" in caplog.text
+            assert f"{file}: the recording was cut off" in caplog.text
             assert f"the {len(frames)} messages that are whole are used" in caplog.text
 
     def test_images_come_in_the_order_of_their_stamps_when_wanted(
@@ -110,12 +110,12 @@ class TestWholeAndBroken:
         times = [time_ns for _, time_ns, _ in camera(6)]
         taken = camera(6)
         messages = [("/camera", times[k], taken[place][2]) for k, place in enumerate(order)]
-        messages[3][2].header.stamp.sec = messages[3][2].header.stamp.nanosec = 0  # 4: takes the time of recording
+        messages[3][2].header.stamp.sec = messages[3][2].header.stamp.nanosec = 0  # between those of 1 and 2
         folder = write_bag(tmp_path / "bag", messages, storage)
         with open_source(folder / f"bag{suffix}", in_stamp_order=True) as source:
             frames = list(source)
         assert [f.index for f in frames] == list(range(6))
-        for frame, seed in zip(frames, [0, 1, 2, 3, 4, 5], strict=True):
+        for frame, seed in zip(frames, [0, 1, 4, 2, 3, 5], strict=True):
             np.testing.assert_array_equal(frame.image_bgr, noise(seed))
         with open_source(folder) as source:
             np.testing.assert_array_equal(next(iter(source)).image_bgr, noise(3))
@@ -149,7 +149,7 @@ def test_bags_of_ros_1(tmp_path: Path) -> None:
     with Rosbag1Writer(tmp_path / "one.bag") as writer:
         connection = writer.add_connection("/camera", IMAGE, typestore=store)
         for recorded, taken in enumerate((2, 0, 1)):
-            stamp = types["builtin_interfaces/msg/Time"](sec=100 + taken, nanosec=5)
+            stamp = types["builtin_interfaces/msg/Time"](sec=100, nanosec=5 + taken * 10**8)
             message = types[IMAGE](
                 header=types["std_msgs/msg/Header"](seq=recorded, stamp=stamp, frame_id="camera"),
                 height=120,
@@ -162,7 +162,7 @@ def test_bags_of_ros_1(tmp_path: Path) -> None:
             writer.write(connection, BASE_NS + recorded, store.serialize_ros1(message, IMAGE))
     with open_source(tmp_path / "one.bag", in_stamp_order=True) as source:
         frames = list(source)
-    assert [f.stamp_ns for f in frames] == [(100 + k) * 10**9 + 5 for k in range(3)]
+    assert [f.stamp_ns for f in frames] == [100 * 10**9 + k * 10**8 + 5 for k in range(3)]
     np.testing.assert_array_equal(frames[2].image_bgr, noise(2))
 
 
