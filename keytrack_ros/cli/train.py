@@ -94,6 +94,8 @@ def train() -> None:
 def run_training(network: Network, data: Path, out: Path, resume: bool, options: Options) -> None:
     """Trains a network in the folder `out`, from the beginning or from its checkpoint, and exports it.
 
+    A run that is stopped exports the network of that step.
+
     Raises KeytrackError for anything wrong with data, folder or options; typer.Exit when interrupted.
     """
     require_packages()
@@ -110,7 +112,11 @@ def run_training(network: Network, data: Path, out: Path, resume: bool, options:
         rate = f"{progress.examples_per_second:.0f} {network.example}/s"
         return f"epoch {progress.epoch}  {means}  {training.headline}  {rate}"
 
-    run_to_the_end(training, training.steps, text, training.draw_curves, training.steps_per_epoch)
+    try:
+        run_to_the_end(training, training.steps, text, training.draw_curves, training.steps_per_epoch)
+    except typer.Exit:
+        console.print(f"the network so far: {', '.join(str(file) for file in training.export())}")
+        raise
     training.draw_curves()
     files = training.export()
     for panel in training.panels:

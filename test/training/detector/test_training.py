@@ -216,6 +216,7 @@ def test_ctrl_c_saves_a_checkpoint_from_which_resume_continues(data: Path, tmp_p
     result = CliRunner().invoke(app, arguments(data, tmp_path))
     assert result.exit_code == INTERRUPTED
     assert "stopped at step 1; resume with the same command and --resume" in result.output
+    assert (tmp_path / "person_detector.onnx").is_file()  # the network so far
     result = CliRunner().invoke(app, arguments(data, tmp_path, "--resume"))
     assert result.exit_code == 0, result.output
 
