@@ -22,12 +22,15 @@ class RunStatistics:
         self._track_lengths: dict[int, int] = {}
         self._stages: dict[str, array[float]] = {}
 
-    def add(self, poses: Poses, stage_seconds: Mapping[str, float]) -> None:
-        """One frame: its people, and how long each stage took."""
+    def add(self, poses: Poses) -> None:
+        """The people of one frame, as they are written."""
         self._people.append(len(poses))
         self._carried += int(poses.carried.sum())
         for track_id in poses.track_ids.tolist():
             self._track_lengths[track_id] = self._track_lengths.get(track_id, 0) + 1
+
+    def add_times(self, stage_seconds: Mapping[str, float]) -> None:
+        """How long each stage of one frame took."""
         for stage, seconds in stage_seconds.items():
             self._stages.setdefault(stage, array("f")).append(seconds)
 

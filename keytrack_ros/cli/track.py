@@ -14,6 +14,7 @@ from typing import Any
 import keytrack_ros
 from keytrack_ros.cli.console import FrameProgress, Warnings, console, shown_warnings
 from keytrack_ros.cli.explain import ExplainRequest, Explanations
+from keytrack_ros.cli.held_back import HeldBack
 from keytrack_ros.cli.signals import stop_signals
 from keytrack_ros.cli.summary import RunStatistics, show_summary
 from keytrack_ros.errors import OptionError, OutputError
@@ -52,7 +53,7 @@ class TrackRequest:
 class _Results:
     """The files of one run. Closing completes them with what there is."""
 
-    def __init__(self, request: TrackRequest, source: FrameSource) -> None:
+    def __init__(self, request: TrackRequest, source: FrameSource, statistics: RunStatistics) -> None:
         self._paths = _result_paths(request)
         name = Path(request.source).stem or "video"
         with ExitStack() as stack:  # files that are open already are closed if a later one cannot be opened
@@ -69,16 +70,30 @@ class _Results:
                 stack.enter_context(self._explanations)
             self._stack = stack.pop_all()
         self._trails = Trails()
+        self._held_back = HeldBack(request.options.tracker)
+        self._statistics = statistics
 
-    def write(self, frame: Frame, poses: Poses, comparison: Comparison | None) -> None:
+    def write(self, frame: Frame, comparison: Comparison | None) -> None:
+        """Writes what is decided with the next frame: see `HeldBack`."""
+        tracked = Poses.empty() if comparison is None else comparison.tracked
+        for decided, poses in self._held_back.add(frame, tracked):
+            self._write(decided, poses)
+        if self._explanations is not None and comparison is not None:
+            self._explanations.write(frame, comparison)
+
+    def write_rest(self) -> None:
+        """Writes the frames that are still held back, at the end."""
+        for frame, poses in self._held_back.rest():
+            self._write(frame, poses)
+
+    def _write(self, frame: Frame, poses: Poses) -> None:
         height, width = frame.image_bgr.shape[:2]
         self._json.write(poses, frame.index, (width, height), file_name=frame.name)
         self._bag.write_poses(poses, frame.stamp_ns, (width, height), frame_id=frame.frame_id)
         if self._video is not None:
             self._trails.update(poses)
             self._video.write(draw_poses(frame.image_bgr, poses, trails=self._trails))
-        if self._explanations is not None and comparison is not None:
-            self._explanations.write(frame, comparison)
+        self._statistics.add(poses)
 
     def __enter__(self) -> _Results:
         return self
@@ -137,10 +152,11 @@ def track_recording(
         with (
             closing(pipeline),
             stop_signals() as stopped,
-            _Results(request, source) as results,
+            _Results(request, source, statistics) as results,
             FrameProgress(source.name, source.count, shown=progress) as shown,
         ):
             _run(source, pipeline, results, statistics, stopped, shown)
+            results.write_rest()
         summary: dict[str, Any] = {
             "version": keytrack_ros.__version__,
             "input": request.source,
@@ -181,9 +197,8 @@ def _run(
         read = perf_counter()
         poses = pipeline.process(frame.image_bgr, frame.stamp_s)
         processed = perf_counter()
-        results.write(frame, poses, pipeline.comparison)
-        seconds = {"reading": read - began, **pipeline.stage_seconds, "writing": perf_counter() - processed}
-        statistics.add(poses, seconds)
+        results.write(frame, pipeline.comparison)
+        statistics.add_times({"reading": read - began, **pipeline.stage_seconds, "writing": perf_counter() - processed})
         progress.advance(len(poses))
 
 

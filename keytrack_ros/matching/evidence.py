@@ -32,6 +32,12 @@ LARGEST_LOGIT = 6.0
 NOT_ASKED_LOGIT = -3.0
 """Stands for the network's answer about poses too far away to be asked about."""
 
+HOPELESS_LOGIT = -10.0
+"""The network is not asked about pairs whose boxes say less than this; it could not make up for them."""
+
+SETTLED_BY_BOXES = 0.95
+"""Mutual probability from which boxes alone settle a case: people stand apart, and the network is not asked."""
+
 
 def box_logits(boxes: FloatArray, expected: ExpectedBoxes) -> FloatArray:
     """[P, T] float32 log-odds of boxes [P, 4] against expected ones; −inf where a box is unknown (zeros)."""

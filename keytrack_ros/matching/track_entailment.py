@@ -9,7 +9,7 @@ from keytrack_ros.errors import ModelError
 from keytrack_ros.inference.cards import MatcherCard
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.matching.boxes import exists, known_boxes, overlap
-from keytrack_ros.matching.evidence import LARGEST_LOGIT, box_logits, combined_logits
+from keytrack_ros.matching.evidence import HOPELESS_LOGIT, LARGEST_LOGIT, SETTLED_BY_BOXES, box_logits, combined_logits
 from keytrack_ros.matching.gating import SETTLED_SCORE, clear_cases, open_cases
 from keytrack_ros.matching.histories import (
     SUMMARY_WIDTH,
@@ -82,9 +82,13 @@ class TrackEntailmentMatcher:
         boxes = moved_boxes(known_boxes(current), -shift)
         distance = track_distances(keypoints[None], visible[None], expected, histories)
         distance = np.where(np.isfinite(distance), np.minimum(distance, box_distances(boxes[None], histories)), np.inf)
+        box = np.full((poses, tracks), -np.inf, np.float32)
+        if query.expected is not None and exists(boxes).any():
+            box = box_logits(boxes, query.expected)
+            distance = np.where(exists(boxes)[:, None] & (box < HOPELESS_LOGIT), np.inf, distance)
         clear = np.zeros((poses, tracks), bool)
         if query.gating:
-            clear = clear_cases(distance[0], histories.frames)
+            clear = clear_cases(distance[0], histories.frames) | (mutual_probabilities(box) >= SETTLED_BY_BOXES)
             distance = np.where(open_cases(clear), distance, np.inf)
         pairs = near_pairs(distance, query.candidates)
         logits = np.full((poses, tracks), -np.inf, np.float32)
@@ -93,11 +97,8 @@ class TrackEntailmentMatcher:
             _, a, b = pairs.T
             tokens, summary = pair_features(keypoints[a], scores[a], boxes[a], rivals[a], histories[b], velocity[b])
             logits[a, b] = self._session.run({"tokens": tokens, "summary": summary})[OUTPUT]
-        if query.expected is not None and exists(boxes).any():
-            box = box_logits(boxes, query.expected)
-            mixed = combined_logits(np.where(clear, LARGEST_LOGIT, logits), box, rivals, visible)
-            return TrackScores(mutual_probabilities(mixed), shift, logits, clear)
-        found = np.where(clear, SETTLED_SCORE, mutual_probabilities(logits))
+        mixed = combined_logits(np.where(clear, LARGEST_LOGIT, logits), box, rivals, visible)
+        found = np.where(clear, SETTLED_SCORE, mutual_probabilities(mixed))
         return TrackScores(found, shift, logits, clear)
 
 

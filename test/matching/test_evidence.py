@@ -1,0 +1,75 @@
+"""Box evidence: what is likelier must score higher, and contested keypoints must count for less."""
+
+import numpy as np
+import pytest
+
+from keytrack_ros.matching import evidence
+from keytrack_ros.matching.boxes import overlap
+from keytrack_ros.matching.evidence import box_logits, combined_logits
+from keytrack_ros.matching.matcher import ExpectedBoxes
+from keytrack_ros.matching.motion import pose_sizes
+from test.people import people
+
+
+def expected(*centers: tuple[float, float], std: float = 10.0) -> ExpectedBoxes:
+    """Tracks of people of 40 x 100 px."""
+    count = len(centers)
+    return ExpectedBoxes(
+        np.array(centers, np.float32),
+        np.tile(np.array([40, 100], np.float32), (count, 1)),
+        np.full(count, std, np.float32),
+        np.full((count, 2), 0.15, np.float32),
+    )
+
+
+def box(x: float, y: float, width: float = 40, height: float = 100) -> list[float]:
+    return [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
+
+
+def test_hand_worked_value_of_a_box_that_lies_where_it_is_expected():
+    logits = box_logits(np.array([box(100, 100)], np.float32), expected((100, 100), std=10))
+    # No surprise at all; a spread of 0.1 heights: −2 log 0.1.
+    assert logits[0, 0] == pytest.approx(evidence.CONSTANT + 2 * np.log(10), abs=1e-4)
+
+
+def test_one_standard_deviation_off_hand_worked():
+    near, off = box_logits(np.array([box(100, 100), box(110, 100)], np.float32), expected((100, 100)))[:, 0]
+    # A t-distribution with 4 degrees of freedom in two axes: 3 log(1 + 1/4).
+    assert near - off == pytest.approx(3 * np.log(1.25), abs=1e-4)
+
+
+def test_farther_off_and_of_another_size_is_worse_and_far_away_is_hopeless():
+    boxes = np.array([box(100, 100), box(120, 100), box(100, 100, 40, 50), box(600, 100)], np.float32)
+    here, off, small, far = box_logits(boxes, expected((100, 100)))[:, 0]
+    assert here > off > far
+    assert here > small
+    assert far < evidence.HOPELESS_LOGIT
+
+
+def test_an_uncertain_track_takes_less_from_a_perfect_fit_and_more_from_a_poor_one():
+    boxes = np.array([box(100, 100), box(150, 100)], np.float32)
+    sure, unsure = (box_logits(boxes, expected((100, 100), std=std))[:, 0] for std in (5.0, 40.0))
+    assert sure[0] > unsure[0]
+    assert sure[1] < unsure[1]
+
+
+def test_a_box_that_is_not_known_is_no_evidence():
+    logits = box_logits(np.zeros((1, 4), np.float32), expected((100, 100)))
+    assert logits.tolist() == [[-np.inf]]
+    poses = people((100, 100))
+    rivals = overlap(poses.keypoints, poses.scores, np.zeros((1, 4)), pose_sizes(poses.keypoints, poses.visible))
+    network = np.array([[2.5]], np.float32)
+    np.testing.assert_allclose(combined_logits(network, logits, rivals, poses.visible), network)
+
+
+def test_the_network_counts_for_less_where_another_pose_claims_the_same_keypoints():
+    apart, together = people((100, 100), (400, 100)), people((100, 100), (101, 100))
+    box = np.zeros((2, 1), np.float32)
+    network = np.array([[4.0], [4.0]], np.float32)
+
+    def scores(poses):
+        rivals = overlap(poses.keypoints, poses.scores, poses.boxes, pose_sizes(poses.keypoints, poses.visible))
+        return combined_logits(network, box, rivals, poses.visible)[:, 0]
+
+    np.testing.assert_allclose(scores(apart), evidence.POSE_WEIGHT * 4, rtol=1e-3)
+    np.testing.assert_allclose(scores(together), evidence.CONTESTED_WEIGHT * 4, atol=0.1)
