@@ -19,6 +19,13 @@ def box_iou(a: FloatArray, b: FloatArray) -> FloatArray:
     return np.where(union > 0, intersection / np.maximum(union, 1e-9), 0).astype(np.float32)
 
 
+def overlap_of_smaller(a: FloatArray, b: FloatArray) -> FloatArray:
+    """[A, B] intersection of boxes [A, 4] and [B, 4] over the area of the smaller one; 0 for empty boxes."""
+    size = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
+    smaller = np.minimum(np.prod(a[:, 2:] - a[:, :2], -1)[:, None], np.prod(b[:, 2:] - b[:, :2], -1)[None])
+    return np.asarray(np.prod(np.maximum(size, 0), -1) / np.maximum(smaller, 1e-9), np.float32)
+
+
 def oks(a: Poses, b: Poses, sigmas: FloatArray = SIGMAS) -> FloatArray:
     """Object keypoint similarity of every pose in `a` with every pose in `b`.
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keytrack_ros.geometry import box_iou, oks
+from keytrack_ros.geometry import box_iou, oks, overlap_of_smaller
 from keytrack_ros.options import Options, option
 from keytrack_ros.poses import FloatArray, IntArray, Poses, keypoint_boxes
 
@@ -29,6 +29,13 @@ class ToksOptions(Options):
     minimum_score: float = option(
         0.25,
         "mean keypoint score that a carried-over pose must reach, or ghosts would never die",
+        at_least=0.0,
+        at_most=1.0,
+    )
+    duplicate_overlap: float = option(
+        0.7,
+        "detected poses are duplicates only if their boxes overlap by at least this part of the smaller one; "
+        "0 = by keypoints alone, as in the paper",
         at_least=0.0,
         at_most=1.0,
     )
@@ -81,7 +88,8 @@ def not_detected(carried: FloatArray, detected: FloatArray, options: ToksOptions
 def keep_best(poses: Poses, options: ToksOptions) -> IntArray:
     """Rows of the poses that stay, in order of row: non-maximum suppression by OKS, surest keypoints first.
 
-    With `detected_first` all detected poses come before all that are carried over.
+    Where people overlap, the pose network gives the one behind the keypoints of the one in front; their boxes tell that
+    they are two (`duplicate_overlap`). With `detected_first` all detected poses come before all that are carried over.
 
     Args:
         poses: detected and carried-over poses of one frame together.
@@ -89,9 +97,12 @@ def keep_best(poses: Poses, options: ToksOptions) -> IntArray:
     scores = poses.mean_scores
     candidates = np.flatnonzero(~poses.carried | (scores >= options.minimum_score))
     ranks = scores + DETECTED_RANK * (options.detected_first & ~poses.carried)
-    likeness = oks(poses, poses)
+    # A carried-over box tells where a person was, not that there are two.
+    together = overlap_of_smaller(poses.boxes, poses.boxes) >= options.duplicate_overlap
+    together |= poses.carried[:, None] | poses.carried[None]
+    similarity = np.where(together, oks(poses, poses), 0)
     kept: list[int] = []
     for row in candidates[np.argsort(-ranks[candidates], kind="stable")]:
-        if not kept or likeness[row, kept].max() <= options.oks_threshold:
+        if not kept or similarity[row, kept].max() <= options.oks_threshold:
             kept.append(int(row))
     return np.array(sorted(kept), np.int64)

@@ -21,6 +21,7 @@ PAPER = {
     # Algorithm 1: all boxes of t−1 are estimated; the pose with the higher keypoint score stays
     "toks.enabled": True,
     "toks.skip_iou": 1.0,
+    "toks.duplicate_overlap": 0.0,
     "toks.detected_first": False,
     # §3.2: the network of pairs scores every candidate by keypoints; no track waits to be confirmed
     "tracker.model": "pose_entailment_paper",

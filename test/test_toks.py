@@ -61,6 +61,21 @@ def test_of_two_detected_poses_of_one_person_the_surer_stays():
     assert keep_best(poses, ToksOptions()).tolist() == [1]
 
 
+def test_two_people_with_the_pose_of_the_one_in_front_are_not_merged():
+    # The pose network gave both boxes the same keypoints; half of each box is the other's: they are two people.
+    boxes = np.array([[70, 120, 130, 280], [100, 120, 160, 280]], np.float32)
+    poses = people((100, 200), (100, 200)).with_fields(boxes=boxes)
+    assert keep_best(poses, ToksOptions()).tolist() == [0, 1]
+    assert keep_best(poses, ToksOptions(duplicate_overlap=0.0)).tolist() == [0]
+
+
+def test_one_person_boxed_twice_is_merged():
+    # The whole body and its upper half: IoU is only 0.5, but the smaller box lies in the larger.
+    boxes = np.array([[70, 120, 130, 280], [70, 120, 130, 200]], np.float32)
+    poses = people((100, 200), (101, 200)).with_fields(boxes=boxes, scores=np.repeat([[0.9], [0.8]], 15, 1))
+    assert keep_best(poses, ToksOptions()).tolist() == [0]
+
+
 def test_a_carried_pose_of_a_person_whom_the_detector_missed_stays():
     poses = Poses.concatenate([people((100, 200)), people((300, 200), carried=[True])])
     assert keep_best(poses, ToksOptions()).tolist() == [0, 1]
@@ -82,7 +97,7 @@ def test_whoever_stays_is_unlike_the_others_and_whoever_goes_is_like_a_surer_one
     rng = np.random.default_rng(seed)
     places = [tuple(rng.uniform((100, 100), (200, 200))) for _ in range(count)]
     poses = people(*places).with_fields(scores=rng.uniform(0.3, 1, (count, 15)))
-    kept = keep_best(poses, ToksOptions(oks_threshold=threshold))
+    kept = keep_best(poses, ToksOptions(oks_threshold=threshold, duplicate_overlap=0.0))
     likeness = oks(poses, poses)
     for a in kept:
         assert all(likeness[a, b] <= threshold for b in kept if b != a)

@@ -34,6 +34,13 @@ def _areas(boxes: Tensor) -> Tensor:
     return (boxes[:, 2:] - boxes[:, :2]).prod(-1)
 
 
+def overlap_of_smaller(boxes: Tensor) -> Tensor:
+    """[P, P] intersection of boxes [P, 4] over the area of the smaller one; 0 for empty boxes."""
+    size = torch.minimum(boxes[:, None, 2:], boxes[None, :, 2:]) - torch.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
+    return size.clamp(min=0).prod(-1) / torch.minimum(area[:, None], area[None]).clamp(min=1e-9)
+
+
 def suppress(duplicates: Tensor, scores: Tensor, wait: bool = True) -> tuple[Tensor, Tensor]:
     """Exact greedy suppression: in order of score, a row is kept unless it is a duplicate of a row already kept.
 

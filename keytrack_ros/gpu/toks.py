@@ -8,7 +8,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from keytrack_ros.gpu.boxes import box_iou, suppress
+from keytrack_ros.gpu.boxes import box_iou, overlap_of_smaller, suppress
 from keytrack_ros.skeleton import SIGMAS
 from keytrack_ros.toks import DETECTED_RANK, ToksOptions
 
@@ -68,7 +68,9 @@ def keep_best(poses: Candidates, options: ToksOptions) -> Tensor:
     candidate = ~poses.carried | (mean >= options.minimum_score)
     rank = mean + DETECTED_RANK * ~poses.carried if options.detected_first else mean
     # Non-candidates sort last, so they suppress nothing; they are removed afterwards.
-    order, kept = suppress(_oks(poses) > options.oks_threshold, torch.where(candidate, rank, -1), wait=False)
+    together = overlap_of_smaller(poses.boxes) >= options.duplicate_overlap
+    alike = (_oks(poses) > options.oks_threshold) & (together | poses.carried[:, None] | poses.carried[None])
+    order, kept = suppress(alike, torch.where(candidate, rank, -1), wait=False)
     return torch.empty_like(kept).index_copy_(0, order, kept) & candidate
 
 

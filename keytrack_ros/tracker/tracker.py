@@ -104,18 +104,6 @@ class TrackerOptions(Options):
 WEAK_NOISE = 2.0
 """Boxes of weak detections lie this many times as far off."""
 
-COVERED_NOISE = 0.0
-
-
-def covered(boxes):
-    """part of each box that one in front of it (lower edge further down) covers"""
-    n = len(boxes)
-    if n < 2:
-        return np.zeros(n)
-    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2]); high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-    inter = np.prod(np.maximum(high - low, 0), -1) / np.maximum(np.prod(boxes[:, 2:] - boxes[:, :2], -1), 1e-6)[:, None]
-    return (inter * (boxes[None, :, 3] > boxes[:, None, 3])).max(1)
-
 
 @dataclass(frozen=True)
 class Comparison:
@@ -319,8 +307,7 @@ class PoseTracker:
         boxes = np.where(exists(seen.boxes)[:, None], seen.boxes, keypoint_boxes(seen.keypoints, seen.scores))
         continued = np.flatnonzero((ids >= 0) & ~poses.carried)
         rows = np.array([row_of[int(track_id)] for track_id in ids[continued]], np.int64)
-        noise = np.where(strong, 1.0, WEAK_NOISE) * (1 + COVERED_NOISE * covered(boxes))
-        self._motion.correct(rows, boxes[continued], noise[continued])
+        self._motion.correct(rows, boxes[continued], np.where(strong[continued], 1.0, WEAK_NOISE))
         begun = np.flatnonzero((ids < 0) & strong)
         self._motion.begin(boxes[begun])
         for row in begun:

@@ -31,9 +31,10 @@ def on_device(poses: Poses, device: str | torch.device = "cpu") -> Candidates:
 
 
 @settings(deadline=None)  # torch takes its time at the first call
-@given(st.integers(0, 2**32 - 1), st.integers(0, 12), st.floats(0, 1), st.floats(0, 1))
-def test_the_same_poses_stay(seed, count, threshold, minimum):
-    poses, options = crowd(seed, count), ToksOptions(oks_threshold=threshold, minimum_score=minimum)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 12), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+def test_the_same_poses_stay(seed, count, threshold, minimum, overlap):
+    options = ToksOptions(oks_threshold=threshold, minimum_score=minimum, duplicate_overlap=overlap)
+    poses = crowd(seed, count)
     assert (
         torch.nonzero(keep_best(on_device(poses), options))[:, 0].tolist() == arrays.keep_best(poses, options).tolist()
     )
