@@ -63,7 +63,7 @@ class TrackerOptions(Options):
         at_most=1.0,
     )
     birth_score: float = option(
-        0.35,
+        0.5,
         "box score from which a detection may begin a track; weaker ones only continue one",
         at_least=0.0,
         at_most=1.0,
@@ -94,7 +94,7 @@ class TrackerOptions(Options):
         at_most=3600.0,
     )
     rebirth_threshold: float = option(
-        0.5,
+        0.3,
         "match score that a pose must reach to continue a track not seen for more than δ frames",
         at_least=0.0,
         at_most=1.0,
@@ -285,7 +285,7 @@ class PoseTracker:
         )
 
     def _assign(self, compared: Comparison, strong: BoolArray, carried: BoolArray) -> tuple[IntArray, FloatArray]:
-        """Confirmed tracks come first, with strong detections, then with weak ones; then tentative and lost tracks."""
+        """Confirmed tracks come first, with strong detections, then with weak ones; then lost and tentative tracks."""
         options = self.options
         tentative, lost = compared.states == TrackState.TENTATIVE, compared.states == TrackState.LOST
         confirmed = compared.states == TrackState.CONFIRMED
@@ -293,8 +293,8 @@ class PoseTracker:
         stages = [
             Stage(strong, confirmed, options.match_threshold),
             Stage(~strong & ~carried, confirmed, options.match_threshold),
-            Stage(strong, tentative, options.match_threshold),
             Stage(strong, lost, options.rebirth_threshold),
+            Stage(strong, tentative, options.match_threshold),
             Stage(~strong & ~carried, tentative, options.match_threshold),
             Stage(carried, (confirmed | tentative) & ~tired, options.match_threshold),
         ]

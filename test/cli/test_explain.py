@@ -57,7 +57,7 @@ def test_tracks_are_the_same_and_every_pose_has_its_reason(
     assert str(why.with_suffix(".png")) in output
 
     tracks, content = load(tmp_path / "out/tracks.json"), load(why)
-    assert (content["schema"], content["doubt"], len(content["causes"])) == (1, 3.0, 7)
+    assert (content["schema"], content["doubt"], len(content["causes"])) == (1, 3.0, 8)
     assert [frame["frame"] for frame in content["frames"]] == list(range(12))
     assert [frame["stamp"] for frame in content["frames"][:3]] == [0, 0.04, 0.08]
     assert {frame["threshold"] for frame in content["frames"]} == {0.5 if configuration else 0.1}
