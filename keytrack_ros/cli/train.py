@@ -48,7 +48,7 @@ class Network:
     recipes: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
 
 
-_COCO = "folder with images/ and annotations/NAME_train.json, NAME_val.json (COCO or PoseTrack 2018)"
+_IMAGES = "folder with images and annotations in COCO, PoseTrack 2018 or MOTChallenge form, see docs/training.md"
 _RUN_FOLDER = (
     "The run folder gets checkpoint.pt, log.csv, curves.png and, of image networks, samples.png (training images to "
     "look at); at the end {files}, which a tracker uses when the folder is named by --models. Ctrl-C stops after the "
@@ -70,7 +70,7 @@ NETWORKS = {
     "detector": Network(
         DetectorTrainOptions,
         "keytrack_ros.training.detector.training:DetectorTraining",
-        _COCO,
+        _IMAGES,
         "images",
         "Train the person detector on images with boxes.\n\n"
         + _RUN_FOLDER.format(files="person_detector.onnx and .yaml"),
@@ -78,7 +78,7 @@ NETWORKS = {
     "pose": Network(
         PoseTrainOptions,
         "keytrack_ros.training.pose.training:PoseTraining",
-        _COCO,
+        _IMAGES,
         "people",
         "Train HRNet on images of people with keypoints.\n\n"
         + _RUN_FOLDER.format(files="hrnet_w16.onnx, .pt and .yaml (or w32, w48)"),

@@ -20,6 +20,9 @@ from keytrack_ros.training.detector.data import LabelledImage
 SMALLEST_DONOR = 48
 """Height in pixels of the smallest person that is cut out."""
 
+MAX_DONORS = 5000
+"""They stay in memory, about 0.2 MB each."""
+
 SMALLEST_HEIGHT = 24.0
 """Height in pixels of the smallest person that another one is pasted beside."""
 
@@ -41,19 +44,26 @@ class Donor:
 
 
 def find_donors(images: Sequence[LabelledImage]) -> list[Donor]:
-    """People who stand upright, whole and alone: inside their image, of a person's proportions, apart from others."""
-    donors = []
+    """People who stand upright, whole and alone: inside their image, of a person's proportions, apart from others.
+
+    At most `MAX_DONORS`, evenly spaced among all of them.
+    """
+    places: list[tuple[LabelledImage, list[int]]] = []
     for image in images:
-        height, width = image.pixels.shape[:2]
+        height, width = image.shape
         overlap = box_iou(image.boxes[:, None], image.boxes[None])
         np.fill_diagonal(overlap, 0)
         for row in np.flatnonzero(image.sure & (overlap.max(1, initial=0) < _FREE_IOU)):
-            left, top, right, bottom = (round(float(v)) for v in image.boxes[row])
+            left, top, right, bottom = place = [round(float(v)) for v in image.boxes[row]]
             w, h = right - left, bottom - top
             inside = left > 1 and top > 1 and right < width - 1 and bottom < height - 1
             if inside and h >= SMALLEST_DONOR and _ASPECTS[0] <= h / max(w, 1) <= _ASPECTS[1]:
-                donors.append(Donor(image.pixels[top:bottom, left:right], silhouette(w, h)))
-    return donors
+                places.append((image, place))
+    chosen = np.linspace(0, len(places) - 1, min(len(places), MAX_DONORS)).round().astype(int)
+    return [
+        Donor(image.pixels[top:bottom, left:right].copy(), silhouette(right - left, bottom - top))
+        for image, (left, top, right, bottom) in (places[index] for index in chosen)
+    ]
 
 
 def silhouette(width: int, height: int) -> FloatArray:

@@ -74,7 +74,7 @@ class SampleMaker:
         self._rows = [np.flatnonzero(sources == source) for source in self._sources]
         self._shares = source_shares(self._sources, [len(rows) for rows in self._rows], shares or {})
         self._donors = find_donors(images)
-        self._empty = [image.pixels for image in images if not len(image.boxes)]
+        self._empty = [image for image in images if not len(image.boxes)]
 
     def sample(self, size: int, rng: np.random.Generator) -> Sample:
         """A collage of `size` × `size` pixels."""
@@ -90,7 +90,7 @@ class SampleMaker:
                 found, person = moved(image.boxes, image.sure, matrix, (right - left, bottom - top))
                 if self._empty and rng.random() < DECOYS:
                     for _ in range(int(rng.integers(1, 4))):
-                        decoy = cut_decoy(self._empty[int(rng.integers(len(self._empty)))], rng)
+                        decoy = cut_decoy(self._empty[int(rng.integers(len(self._empty)))].pixels, rng)
                         person = paste_decoy(cell, found, person, decoy, rng)
                 if self._donors and rng.random() < PASTED:
                     for _ in range(int(rng.integers(1, 4))):

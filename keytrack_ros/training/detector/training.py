@@ -23,7 +23,7 @@ from keytrack_ros.training.common.log import Panel
 from keytrack_ros.training.common.run import Part, TrainingRun
 from keytrack_ros.training.common.setup import average_into, averaged_weights, cosine_rate, open_optimiser
 from keytrack_ros.training.common.weights import load_exported
-from keytrack_ros.training.detector.data import TRAIN, VALIDATION, LabelledImage, fingerprint, load_images
+from keytrack_ros.training.detector.data import LabelledImage, fingerprint, load_images
 from keytrack_ros.training.detector.export import export_detector
 from keytrack_ros.training.detector.loss import Targets, Taught, decode_maps, detector_loss
 from keytrack_ros.training.detector.options import DetectorTrainOptions
@@ -124,7 +124,7 @@ class DetectorTraining(TrainingRun[DetectorEpoch]):
         teacher = None
         if options.teacher:
             teacher = DenseTeacher(find_model(DetectorCard, options.teacher), STRIDES, options.threads)
-        return cls(load_images(data, TRAIN), load_images(data, VALIDATION), folder, options, resume, teacher)
+        return cls(*load_images(data), folder, options, resume, teacher)
 
     @property
     def data_summary(self) -> str:

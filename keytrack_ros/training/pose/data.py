@@ -1,35 +1,29 @@
-"""People to learn poses from, in COCO's keypoint form.
+"""People with keypoints, as the pose network is trained and validated on; formats: `annotations.image_labels`.
 
-A data folder holds `images/` and `annotations/`: files NAME_train.json and NAME_val.json, whose `file_name`s lie below
-`images/`; NAME is the source. The category's `keypoints` name the joints; those that are not among PoseTrack's 15 are
-ignored, and what a file lacks is unknown. People with `iscrowd`, or without a labelled keypoint, are not learned from,
-but no background is drawn where they are.
+The joints of a file that are not among the 15 are ignored, and what a file lacks is unknown. Crowds, and people without
+a labelled keypoint, are not trained on, but no background is drawn where they are.
 
-An annotation may have `keypoint_weights`, one number per keypoint: how much is known of it, by default 1 where it is
-labelled and 0 elsewhere. A weight without visibility says that the keypoint is known not to be in the image.
-
-All coordinates are pixels of the image. The images lie decoded in memory.
+All coordinates are pixels of the image.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from keytrack_ros import skeleton
-from keytrack_ros.errors import DataError
+from keytrack_ros.annotations.image_labels import VALIDATION, ImageLabels, read_sources
 from keytrack_ros.poses import BoolArray, FloatArray, ImageArray, IntArray
+from keytrack_ros.training.common.images import ImageCache, ImageFiles
 
-TRAIN, VALIDATION = "train", "val"
+CACHE_BYTES = 8 << 30
 SMALLEST_BOX = 8.0
-"""Pixels; people with a shorter side below are not learned from."""
+"""Pixels; people with a shorter side below are not trained on."""
 
 
 @dataclass
@@ -39,8 +33,8 @@ class People:
     Attributes:
         keypoints: [N, 15, 2] float32.
         weights: [N, 15] float32: how much is known about each keypoint; 0 = nothing.
-        present: [N, 15] bool: whether it is in the image; where it is not and the weight is positive, the network
-            learns to show nothing.
+        present: [N, 15] bool: whether it is in the image; where it is not and the weight is positive, the target is an
+            empty heatmap.
         boxes: [N, 4] float32.
         images: for each person the index of its image.
         sources: for each person the name of its source.
@@ -57,7 +51,7 @@ class People:
     images: IntArray
     sources: np.ndarray[Any, np.dtype[np.str_]]
     held_back: BoolArray
-    pictures: list[ImageArray] = field(repr=False)
+    pictures: ImageFiles = field(repr=False)
     taken: list[FloatArray] = field(repr=False)
     held_back_pictures: BoolArray
 
@@ -83,96 +77,44 @@ class People:
 
 
 def load_people(data: Path) -> People:
-    """All people of a data folder.
+    """All people of a data folder, of all sources.
 
-    Raises DataError if there are no annotation files, or one is damaged or names an image that is not there.
+    Raises DataError if there are none, or annotations are malformed or name an image that is missing.
     """
-    files = [
-        (file, part) for part in (TRAIN, VALIDATION) for file in sorted((data / "annotations").glob(f"*_{part}.json"))
-    ]
-    if not files:
-        raise DataError(f"{data}: has no annotations/*_{TRAIN}.json; name a folder with images/ and annotations/")
-    return _joined([_read(data, file, file.stem.removesuffix(f"_{part}"), part == VALIDATION) for file, part in files])
+    sources = read_sources(data)
+    images = [(source, image) for source in sources for image in source.images]
+    kept = [_trained_on(image) for _, image in images]
+    counts = [len(rows) for rows in kept]
+
+    def joined(name: str, shape: tuple[int, ...], kind: type[np.generic]) -> Any:
+        parts = [getattr(image, name)[rows] for (_, image), rows in zip(images, kept, strict=True)]
+        return np.concatenate([np.zeros((0, *shape), kind), *parts])
+
+    return People(
+        keypoints=joined("keypoints", (skeleton.COUNT, 2), np.float32),
+        weights=joined("weights", (skeleton.COUNT,), np.float32),
+        present=joined("present", (skeleton.COUNT,), np.bool_),
+        boxes=joined("boxes", (4,), np.float32),
+        images=np.repeat(np.arange(len(images)), counts),
+        sources=np.repeat([source.name for source, _ in images], counts),
+        held_back=np.repeat([source.part == VALIDATION for source, _ in images], counts),
+        pictures=ImageFiles([image.file for _, image in images], ImageCache(CACHE_BYTES)),
+        taken=[image.boxes for _, image in images],
+        held_back_pictures=np.array([source.part == VALIDATION for source, _ in images], bool),
+    )
 
 
-def backgrounds(people: People) -> list[ImageArray]:
+def backgrounds(people: People) -> Sequence[ImageArray]:
     """Training images without people, to put behind crops whose surroundings are not known."""
-    return [
-        picture
-        for picture, taken, held_back in zip(people.pictures, people.taken, people.held_back_pictures, strict=True)
+    empty = [
+        index
+        for index, (taken, held_back) in enumerate(zip(people.taken, people.held_back_pictures, strict=True))
         if not len(taken) and not held_back
     ]
+    return people.pictures.subset(empty)
 
 
-def _read(data: Path, file: Path, source: str, held_back: bool) -> People:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        slots = {c["id"]: _slots(c["keypoints"]) for c in content["categories"] if c["name"] == "person"}
-        place = {image["id"]: index for index, image in enumerate(content["images"])}
-        names = [image["file_name"] for image in content["images"]]
-        taken: list[list[list[float]]] = [[] for _ in names]
-        rows = []
-        for item in content["annotations"]:
-            if item["category_id"] not in slots:
-                continue
-            x, y, width, height = item["bbox"]
-            box = [x, y, x + width, y + height]
-            taken[place[item["image_id"]]].append(box)
-            if item.get("iscrowd") or not item.get("num_keypoints") or min(width, height) < SMALLEST_BOX:
-                continue
-            rows.append((place[item["image_id"]], box, *_keypoints(item, slots[item["category_id"]])))
-    except OSError as error:
-        raise DataError(f"{file}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise DataError(f"{file}: not COCO keypoint annotations: {error!r}") from None
-    pictures = [_picture(data, file, name) for name in names]
-    weights = np.array([row[3] for row in rows], np.float32).reshape(-1, skeleton.COUNT)
-    return People(
-        np.array([row[2] for row in rows], np.float32).reshape(-1, skeleton.COUNT, 2),
-        weights,
-        np.array([row[4] for row in rows], bool).reshape(-1, skeleton.COUNT),
-        np.array([row[1] for row in rows], np.float32).reshape(-1, 4),
-        np.array([row[0] for row in rows], np.int64),
-        np.full(len(rows), source),
-        np.full(len(rows), held_back),
-        pictures,
-        [np.array(boxes, np.float32).reshape(-1, 4) for boxes in taken],
-        np.full(len(pictures), held_back),
-    )
-
-
-def _slots(names: Sequence[str]) -> list[int]:
-    """For each of PoseTrack's 15 its place in a file's keypoints; −1 = the file lacks it."""
-    return [names.index(name) if name in names else -1 for name in skeleton.NAMES]
-
-
-def _keypoints(item: dict[str, Any], slots: list[int]) -> tuple[FloatArray, FloatArray, BoolArray]:
-    """Keypoints [15, 2], weights [15] and presence [15] of an annotation."""
-    table = np.array(item["keypoints"], np.float32).reshape(-1, 3)
-    there = np.array(slots) >= 0
-    present = (table[slots, 2] > 0) & there
-    weights = np.array(item.get("keypoint_weights") or (table[:, 2] > 0), np.float32)[slots] * there
-    return np.where(present[:, None], table[slots, :2], 0), weights, present & (weights > 0)
-
-
-def _picture(data: Path, file: Path, name: str) -> ImageArray:
-    pixels = cv2.imread(str(data / "images" / name), cv2.IMREAD_COLOR)
-    if pixels is None:
-        raise DataError(f"{file}: names '{name}', which is not an image below {data / 'images'}")
-    return np.asarray(pixels, np.uint8)
-
-
-def _joined(parts: Sequence[People]) -> People:
-    offsets = np.cumsum([0, *(len(part.pictures) for part in parts)])
-    return People(
-        np.concatenate([p.keypoints for p in parts]),
-        np.concatenate([p.weights for p in parts]),
-        np.concatenate([p.present for p in parts]),
-        np.concatenate([p.boxes for p in parts]),
-        np.concatenate([p.images + offset for p, offset in zip(parts, offsets, strict=False)]),
-        np.concatenate([p.sources for p in parts]),
-        np.concatenate([p.held_back for p in parts]),
-        [picture for p in parts for picture in p.pictures],
-        [boxes for p in parts for boxes in p.taken],
-        np.concatenate([p.held_back_pictures for p in parts]),
-    )
+def _trained_on(image: ImageLabels) -> IntArray:
+    """The people of an image with a labelled keypoint and a box that is large enough."""
+    large = (image.boxes[:, 2:] - image.boxes[:, :2]).min(1) >= SMALLEST_BOX
+    return np.flatnonzero(~image.ignored & (image.labelled > 0) & large)

@@ -30,7 +30,7 @@ def test_donors_are_whole_upright_and_alone() -> None:
         np.float32,
     )
     sure = np.array([True] * 6 + [False])
-    image = LabelledImage("x", "street", np.arange(100 * 500 * 3, dtype=np.uint8).reshape(100, 500, 3), boxes, sure)
+    image = LabelledImage("x", "street", [np.arange(100 * 500 * 3, dtype=np.uint8).reshape(100, 500, 3)], boxes, sure)
     (donor,) = find_donors([image])
     assert np.array_equal(donor.pixels, image.pixels[10:90, 10:40])
     assert donor.opacity.shape == (80, 30, 1)

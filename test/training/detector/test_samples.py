@@ -23,7 +23,7 @@ SURE = np.ones(1, bool)
 def image(source: str = "street") -> LabelledImage:
     pixels = np.full((60, 80, 3), 50, np.uint8)
     pixels[10:50, 20:40] = 250
-    return LabelledImage("x", source, pixels, np.array([[20, 10, 40, 50]], np.float32), SURE)
+    return LabelledImage("x", source, [pixels], np.array([[20, 10, 40, 50]], np.float32), SURE)
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -18,7 +18,7 @@ from keytrack_ros.detection import Detector, DetectorOptions
 from keytrack_ros.errors import DataError, OptionError
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.training.common.setup import cosine_rate
-from keytrack_ros.training.detector.data import TRAIN, VALIDATION, LabelledImage, load_images
+from keytrack_ros.training.detector.data import LabelledImage, load_images
 from keytrack_ros.training.detector.export import export_detector
 from keytrack_ros.training.detector.options import DetectorTrainOptions
 from keytrack_ros.training.detector.samples import Sample
@@ -39,7 +39,7 @@ Images = tuple[list[LabelledImage], list[LabelledImage]]
 
 @pytest.fixture(scope="module")
 def images(data: Path) -> Images:
-    return load_images(data, TRAIN), load_images(data, VALIDATION)
+    return load_images(data)
 
 
 def training(images: Images, folder: Path, resume: bool = False, **values: object) -> DetectorTraining:
