@@ -356,8 +356,8 @@ def accuracy(
             sampler = PairSampler(held_back, card.memory_frames, card.segments, card.grid, largest_stride=1)
             batch = sampler.nearest_batch(pairs, np.random.default_rng(_PAIRS_SEED), among)
             results[name] = judged(balanced(matcher.probabilities(batch.tokens), prior), batch.labels)
-        answers, truth = asked(held_back, matcher)
-        results["asked by the tracker"] = judged(balanced(answers, prior), truth)
+        answers, ground_truth = asked(held_back, matcher)
+        results["asked by the tracker"] = judged(balanced(answers, prior), ground_truth)
         report(results)
 
 
@@ -368,8 +368,8 @@ def balanced(probabilities: FloatArray, prior: float) -> FloatArray:
 
 
 def asked(tracks: Tracks, matcher: EntailmentMatcher) -> tuple[FloatArray, IntArray]:
-    """What a tracker asks with annotated keypoints: probabilities and truth of all its candidate pairs."""
-    answers, truth = [], []
+    """What a tracker asks with annotated keypoints: probabilities and ground truth of all its candidate pairs."""
+    answers, ground_truth = [], []
     for video, (width, height) in enumerate(tracks.sizes.astype(int).tolist()):
         for steps in sequences(tracks, video, 1, False):
             for now, step in enumerate(steps):
@@ -381,8 +381,8 @@ def asked(tracks: Tracks, matcher: EntailmentMatcher) -> tuple[FloatArray, IntAr
                     query = MatchQuery(step.poses, past, gaps, (gaps / FPS).astype(np.float32), rows, (width, height))
                     answers.append(matcher.score(query))
                     owner = np.concatenate([other.owner for other in before])
-                    truth.append(step.owner[rows[:, 0]] == owner[rows[:, 1]])
-    return np.concatenate(answers), np.concatenate(truth).astype(np.int64)
+                    ground_truth.append(step.owner[rows[:, 0]] == owner[rows[:, 1]])
+    return np.concatenate(answers), np.concatenate(ground_truth).astype(np.int64)
 
 
 def judged(probabilities: FloatArray, labels: IntArray) -> Figures:

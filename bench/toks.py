@@ -164,11 +164,11 @@ def annotated(clip: Path, detector: Detector, missed: float) -> list[Frame]:
 
 def scored(clip: Path, poses: list[Poses]) -> dict[str, float]:
     """The totals of `keytrack evaluate`. Identities play no part in AP: every person gets a new one."""
-    truth = read_sequence(clip / "gt.json")
+    ground_truth = read_sequence(clip / "gt.json")
     first = np.cumsum([0, *map(len, poses)])
     named = [p.with_fields(track_ids=first[k] + np.arange(len(p))) for k, p in enumerate(poses)]
-    prediction = from_poses(truth.name, "poses", truth.images, named)
-    return dict(combined([score_sequence(SequencePair(truth, prediction), CLEAN)], CLEAN).totals)
+    prediction = from_poses(ground_truth.name, "poses", ground_truth.images, named)
+    return dict(combined([score_sequence(SequencePair(ground_truth, prediction), CLEAN)], CLEAN).totals)
 
 
 if __name__ == "__main__":

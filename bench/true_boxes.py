@@ -26,33 +26,35 @@ from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.poses import FloatArray, Poses, keypoint_boxes
 
 
-def found_in_boxes(truth: LabelledSequence, images: Path, estimator: Estimator) -> LabelledSequence:
+def found_in_boxes(ground_truth: LabelledSequence, images: Path, estimator: Estimator) -> LabelledSequence:
     """The sequence with estimated keypoints. Raises InputError, naming the frame, if an image is missing."""
     frames = []
-    for k in range(len(truth)):
-        boxes, kept = boxes_of(truth, k)
+    for k in range(len(ground_truth)):
+        boxes, kept = boxes_of(ground_truth, k)
         poses = Poses.empty()
         if len(kept):
-            image = image_of(images, truth, k)
+            image = image_of(images, ground_truth, k)
             if image is None:
-                raise InputError(f"{images}: there is no image for {truth.where(k)}")
-            poses = estimator.estimate(image, boxes).with_fields(track_ids=truth.track_ids[kept])
+                raise InputError(f"{images}: there is no image for {ground_truth.where(k)}")
+            poses = estimator.estimate(image, boxes).with_fields(track_ids=ground_truth.track_ids[kept])
         frames.append(poses)
-    return from_poses(truth.name, truth.source, truth.images, frames)
+    return from_poses(ground_truth.name, ground_truth.source, ground_truth.images, frames)
 
 
-def boxes_of(truth: LabelledSequence, k: int) -> tuple[FloatArray, FloatArray]:
+def boxes_of(ground_truth: LabelledSequence, k: int) -> tuple[FloatArray, FloatArray]:
     """Boxes [P, 4] of the people of a frame who have one, annotated or around their keypoints, and their rows."""
-    rows = np.arange(*truth.rows(k).indices(truth.people))
-    around = keypoint_boxes(truth.keypoints[rows].astype(np.float32), truth.present[rows].astype(np.float32))
-    annotated = np.isfinite(truth.boxes[rows]).all(1)
-    boxes = np.where(annotated[:, None], truth.boxes[rows], around)
+    rows = np.arange(*ground_truth.rows(k).indices(ground_truth.people))
+    around = keypoint_boxes(
+        ground_truth.keypoints[rows].astype(np.float32), ground_truth.present[rows].astype(np.float32)
+    )
+    annotated = np.isfinite(ground_truth.boxes[rows]).all(1)
+    boxes = np.where(annotated[:, None], ground_truth.boxes[rows], around)
     usable = (boxes[:, 2:] > boxes[:, :2]).all(1)
     return boxes[usable], rows[usable]
 
 
 def main(
-    truth: Annotated[Path, typer.Argument(metavar="GT")],
+    ground_truth: Annotated[Path, typer.Argument(metavar="GT")],
     images: Path,
     out: Path,
     models: Annotated[str, typer.Option(help="folders with networks, separated by ':'")] = "",
@@ -61,7 +63,7 @@ def main(
     """Keypoints found in the annotated boxes."""
     estimator = Estimator(EstimatorOptions(flip_test=flip_test), InferenceOptions(models=models))
     out.mkdir(parents=True, exist_ok=True)
-    for path in track(find_sequences(truth), "estimating"):
+    for path in track(find_sequences(ground_truth), "estimating"):
         found = found_in_boxes(read_sequence(path), images, estimator)
         write_posetrack18(found, out / f"{sequence_name(path)}.json", overwrite=True)
 

@@ -75,22 +75,22 @@ def find_sequences(path: Path, *, directory_order: bool = False) -> list[Path]:
     return found if directory_order else sorted(found)
 
 
-def pair_sequences(truth: Path, prediction: Path, *, directory_order: bool = False) -> list[tuple[Path, Path]]:
+def pair_sequences(ground_truth: Path, prediction: Path, *, directory_order: bool = False) -> list[tuple[Path, Path]]:
     """Which prediction belongs to which ground truth: two single sequences to each other, of folders those of one name.
 
     Raises InputError if there is nothing to read, EvaluationError if a sequence is missing on one side.
     """
-    truths = find_sequences(truth, directory_order=directory_order)
+    ground_truths = find_sequences(ground_truth, directory_order=directory_order)
     predictions = find_sequences(prediction)
-    if truths == [truth] and predictions in ([prediction], [prediction / RESULT]):
-        return [(truth, predictions[0])]
-    by_name = [{sequence_name(path): path for path in side} for side in (truths, predictions)]
-    for side, names, folder in ((truths, by_name[0], truth), (predictions, by_name[1], prediction)):
+    if ground_truths == [ground_truth] and predictions in ([prediction], [prediction / RESULT]):
+        return [(ground_truth, predictions[0])]
+    by_name = [{sequence_name(path): path for path in side} for side in (ground_truths, predictions)]
+    for side, names, folder in ((ground_truths, by_name[0], ground_truth), (predictions, by_name[1], prediction)):
         if len(names) < len(side):
             raise EvaluationError(f"{folder}: two sequences have one name; keep one file or bag of each")
     for here, there, folder, kind in (
         (by_name[0], by_name[1], prediction, "prediction"),
-        (by_name[1], by_name[0], truth, "ground truth"),
+        (by_name[1], by_name[0], ground_truth, "ground truth"),
     ):
         missing = [name for name in here if name not in there]
         if missing:

@@ -149,7 +149,7 @@ class LabelledSequence:
         """The same images with some of the people only, by row; rows must stay sorted by image."""
         return replace(self, **{name: getattr(self, name)[rows] for name in _PEOPLE})
 
-    def surer_than(self, threshold: float) -> LabelledSequence:
+    def with_min_score(self, threshold: float) -> LabelledSequence:
         """Without the keypoints whose confidence is lower, and without people who then have none.
 
         Keypoints without a confidence stay.

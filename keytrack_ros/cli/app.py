@@ -133,7 +133,7 @@ def replay(
     sources: Annotated[
         list[str], typer.Argument(metavar="BAG...", help="Bags (folder, .mcap, .db3), also videos or image folders.")
     ],
-    truth: Annotated[
+    ground_truth: Annotated[
         Path | None,
         typer.Option("--gt", metavar="GT", help="Annotations (PoseTrack JSON); of several bags a folder, same names."),
     ] = None,
@@ -167,7 +167,7 @@ def replay(
         sources=tuple(sources),
         out=out,
         options=pipeline_options(params, with_shortcuts(settings, models, flip_test)),
-        truth=truth,
+        ground_truth=ground_truth,
         protocol=PROTOCOLS[mode.value],
         report=report,
         topic=topic,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from keytrack_ros.evaluation.protocol import Protocol
-    from keytrack_ros.research.baselines import Contender
+    from keytrack_ros.research.baselines import Baseline
     from keytrack_ros.research.compare import Line, Results, Task
 
 _WIDE = 125
@@ -23,7 +23,7 @@ _WIDE = 125
 
 
 def compare(
-    truth: Annotated[
+    ground_truth: Annotated[
         Path,
         typer.Argument(
             metavar="GT",
@@ -65,14 +65,14 @@ def compare(
     from keytrack_ros.errors import OptionError, OutputError
     from keytrack_ros.evaluation.protocol import PROTOCOLS
     from keytrack_ros.evaluation.scores import GROUPS
-    from keytrack_ros.research.baselines import DEFAULTS, contender
+    from keytrack_ros.research.baselines import DEFAULTS, parse_baseline
 
-    contenders = [contender(text) for text in methods or DEFAULTS]
-    if images is None and any(chosen.needs_images for chosen in contenders):
+    baselines = [parse_baseline(text) for text in methods or DEFAULTS]
+    if images is None and any(chosen.needs_images for chosen in baselines):
         raise OptionError("--method flow: optical flow is found in the images; add --images")
     with shown_warnings():
-        tasks = _tasks(truth, predicted or [], _kinds(keypoints), every, images)
-        done = _done(tasks, contenders, PROTOCOLS[mode.value], workers or os.cpu_count() or 1)
+        tasks = _tasks(ground_truth, predicted or [], _kinds(keypoints), every, images)
+        done = _done(tasks, baselines, PROTOCOLS[mode.value], workers or os.cpu_count() or 1)
     lines = _lines(done)
     if json_file is not None:
         content = {kind: {name: found.to_dict() for name, found in by.items()} for kind, by in lines.items()}
@@ -81,7 +81,7 @@ def compare(
         except OSError as error:
             raise OutputError(f"{json_file}: cannot be written: {error.strerror}") from None
     console = Console(highlight=False)
-    frames = sum(len(task.truth) for task in tasks)
+    frames = sum(len(task.ground_truth) for task in tasks)
     console.print(f"{len(tasks)} sequences, {frames} frames, every {every}; mode {mode.value}")
     for kind, by_name in lines.items():
         groups = tuple(GROUPS) if console.width >= _WIDE else ()
@@ -100,7 +100,7 @@ def _kinds(text: str) -> tuple[str, ...]:
 
 
 def _tasks(
-    truth: Path, predicted: Sequence[Path], kinds: tuple[str, ...], every: int, images: Path | None
+    ground_truth: Path, predicted: Sequence[Path], kinds: tuple[str, ...], every: int, images: Path | None
 ) -> list[Task]:
     from keytrack_ros.annotations.files import find_sequences, pair_sequences, read_sequence
     from keytrack_ros.errors import OptionError
@@ -112,13 +112,13 @@ def _tasks(
         raise OptionError(f"--predicted: names must differ: {', '.join([*kinds, *names])}")
     if not names and not kinds:
         raise OptionError("--keypoints none: there are no keypoints to compare on; add --predicted")
-    if truth.is_dir() and holds_tracks(truth):
+    if ground_truth.is_dir() and holds_tracks(ground_truth):
         if predicted:
-            raise OptionError(f"--predicted: the track files in {truth} have no predictions beside them")
-        return [Task(sequence, {}, kinds, every) for sequence in held_back_sequences(truth)]
-    predictions: dict[Path, dict[str, Path]] = {path: {} for path in find_sequences(truth)}
+            raise OptionError(f"--predicted: the track files in {ground_truth} have no predictions beside them")
+        return [Task(sequence, {}, kinds, every) for sequence in held_back_sequences(ground_truth)]
+    predictions: dict[Path, dict[str, Path]] = {path: {} for path in find_sequences(ground_truth)}
     for name, folder in zip(names, predicted, strict=True):
-        for path, prediction in pair_sequences(truth, folder):
+        for path, prediction in pair_sequences(ground_truth, folder):
             predictions[path][name] = prediction
     return [
         Task(
@@ -132,7 +132,7 @@ def _tasks(
     ]
 
 
-def _done(tasks: list[Task], contenders: list[Contender], protocol: Protocol, workers: int) -> list[Results]:
+def _done(tasks: list[Task], baselines: list[Baseline], protocol: Protocol, workers: int) -> list[Results]:
     """The results of all tasks, with a progress bar."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -143,7 +143,7 @@ def _done(tasks: list[Task], contenders: list[Contender], protocol: Protocol, wo
     done: dict[int, Results] = {}
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task("", total=len(tasks))
-        for place, results in compared(tasks, contenders, protocol, workers=workers):
+        for place, results in compared(tasks, baselines, protocol, workers=workers):
             done[place] = results
             bar.advance(task)
     return [done[place] for place in range(len(tasks))]
@@ -159,7 +159,7 @@ def _lines(done: list[Results]) -> dict[str, dict[str, Line]]:
 
 
 def _table(title: str, lines: dict[str, Line], groups: tuple[str, ...]) -> Any:
-    """One line a contender, with the intervals below the figures."""
+    """One line a baseline, with the intervals below the figures."""
     from rich.markup import escape
     from rich.table import Table
 

@@ -33,7 +33,7 @@ class Format(str, Enum):
 
 
 def evaluate(
-    truth: Annotated[
+    ground_truth: Annotated[
         Path, typer.Argument(metavar="GT", help="Annotations: a PoseTrack JSON file, or a folder of them.")
     ],
     prediction: Annotated[
@@ -93,11 +93,11 @@ def evaluate(
         require_matplotlib()
     thresholds = CONFIDENCES if report is not None else ()
     with shown_warnings():
-        files = [(truth, prediction)]
+        files = [(ground_truth, prediction)]
         if recording is not None:
-            parts = [score_sequence(pair_on_bag(truth, prediction, recording, topic), protocol, thresholds)]
+            parts = [score_sequence(pair_on_bag(ground_truth, prediction, recording, topic), protocol, thresholds)]
         else:
-            files = pair_sequences(truth, prediction, directory_order=protocol.official)
+            files = pair_sequences(ground_truth, prediction, directory_order=protocol.official)
             parts = _scored(files, protocol, workers or os.cpu_count() or 1, thresholds)
         scores = combined(parts, protocol)
         if json_file is not None:
@@ -110,7 +110,7 @@ def evaluate(
 
             shown = images or recording
             pictures = None if shown is None else _pictures(files, parts, shown, recording, topic)
-            write_report(report, scores, parts, pictures, f"{prediction.name} against {truth.name}")
+            write_report(report, scores, parts, pictures, f"{prediction.name} against {ground_truth.name}")
     scores.show(Console())
 
 
@@ -124,11 +124,11 @@ def _pictures(
     from keytrack_ros.evaluation.recording import pair_on_bag
 
     shown = []
-    for (truth, prediction), part in zip(files, parts, strict=True):
+    for (ground_truth, prediction), part in zip(files, parts, strict=True):
         if part.switches and recording is not None:
-            shown.append((pair_on_bag(truth, prediction, recording, topic), part.switches))
+            shown.append((pair_on_bag(ground_truth, prediction, recording, topic), part.switches))
         elif part.switches:
-            shown.append((SequencePair(read_sequence(truth), read_sequence(prediction)), part.switches))
+            shown.append((SequencePair(read_sequence(ground_truth), read_sequence(prediction)), part.switches))
     return gallery(shown, images, topic)
 
 

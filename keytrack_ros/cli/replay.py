@@ -20,7 +20,7 @@ from keytrack_ros.cli.console import console, say_error, shown_warnings
 from keytrack_ros.cli.track import TrackRequest, show_results, track_recording
 from keytrack_ros.errors import EvaluationError, KeytrackError, OptionError, OutputError
 from keytrack_ros.evaluation.evaluate import SequenceParts, combined, score_sequence
-from keytrack_ros.evaluation.executors import as_done
+from keytrack_ros.evaluation.executors import run_jobs
 from keytrack_ros.evaluation.gallery import LARGEST, Picture, gallery
 from keytrack_ros.evaluation.protocol import CONFIDENCES, Protocol
 from keytrack_ros.evaluation.recording import on_recording
@@ -39,7 +39,7 @@ class ReplayRequest:
     sources: tuple[str, ...]
     out: Path
     options: PipelineOptions
-    truth: Path | None
+    ground_truth: Path | None
     protocol: Protocol
     report: Path | None = None
     topic: str | None = None
@@ -54,7 +54,7 @@ class _Job:
 
     name: str
     track: TrackRequest
-    truth: Path | None
+    ground_truth: Path | None
     protocol: Protocol
     reported: bool
 
@@ -75,7 +75,7 @@ def run_replay(request: ReplayRequest) -> int:
 
     Raises KeytrackError if nothing can begin: names that clash, annotations that are missing, a bad single recording.
     """
-    if request.report is not None and request.truth is None:
+    if request.report is not None and request.ground_truth is None:
         raise OptionError("--report: there is nothing to report without annotations; add --gt")
     if request.report is not None:
         require_matplotlib()
@@ -103,7 +103,7 @@ def _jobs(request: ReplayRequest) -> list[_Job]:
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise OptionError(f"two recordings have the name '{min(twice)}', and so would their results; rename one")
-    truths = _truths(request.truth, names)
+    ground_truths = _ground_truths(request.ground_truth, names)
     # Numbers do not depend on how many threads compute them, so this changes the speed only.
     threads = request.options.inference.threads
     workers = min(len(names), request.workers or os.cpu_count() or 1)
@@ -121,7 +121,7 @@ def _jobs(request: ReplayRequest) -> list[_Job]:
                 video=request.video,
                 overwrite=request.overwrite,
             ),
-            truths.get(name),
+            ground_truths.get(name),
             request.protocol,
             reported=request.report is not None,
         )
@@ -129,19 +129,23 @@ def _jobs(request: ReplayRequest) -> list[_Job]:
     ]
 
 
-def _truths(truth: Path | None, names: Sequence[str]) -> dict[str, Path]:
+def _ground_truths(ground_truth: Path | None, names: Sequence[str]) -> dict[str, Path]:
     """The annotations of each recording: the one file for a single recording, of a folder those of the same name."""
-    if truth is None:
+    if ground_truth is None:
         return {}
-    found = find_sequences(truth)
-    if len(names) == 1 and found == [truth]:
-        return {names[0]: truth}
-    if found == [truth]:
-        raise EvaluationError(f"{truth}: one file of annotations for {len(names)} recordings; give a folder of them")
+    found = find_sequences(ground_truth)
+    if len(names) == 1 and found == [ground_truth]:
+        return {names[0]: ground_truth}
+    if found == [ground_truth]:
+        raise EvaluationError(
+            f"{ground_truth}: one file of annotations for {len(names)} recordings; give a folder of them"
+        )
     by_name = {sequence_name(path): path for path in found}
     missing = [name for name in names if name not in by_name]
     if missing:
-        raise EvaluationError(f"{truth}: there is no ground truth for {', '.join(missing)}; files need their names")
+        raise EvaluationError(
+            f"{ground_truth}: there is no ground truth for {', '.join(missing)}; files need their names"
+        )
     return {name: by_name[name] for name in names}
 
 
@@ -152,9 +156,9 @@ def _replay(job: _Job, *, progress: bool = False) -> _Outcome:
         with shown_warnings() as warnings:
             summary, stopped = track_recording(job.track, warnings, progress=progress)
             outcome = _Outcome(summary, stopped=stopped)
-            if job.truth is None or stopped is not None:
+            if job.ground_truth is None or stopped is not None:
                 return outcome
-            return replace(outcome, **_scored(job, job.truth))
+            return replace(outcome, **_scored(job, job.ground_truth))
     except KeytrackError as error:
         return replace(outcome, error=str(error))
     except OSError as error:
@@ -162,11 +166,11 @@ def _replay(job: _Job, *, progress: bool = False) -> _Outcome:
         return replace(outcome, error=f"{where}{error.strerror or error}")
 
 
-def _scored(job: _Job, truth: Path) -> dict[str, Any]:
+def _scored(job: _Job, ground_truth: Path) -> dict[str, Any]:
     """`parts` and `pictures` of an outcome."""
     prediction = read_sequence(job.track.out / "tracks.json")
     places = prediction.frame_numbers
-    pair = on_recording(read_sequence(truth), prediction, places, places[-1] + 1)
+    pair = on_recording(read_sequence(ground_truth), prediction, places, places[-1] + 1)
     parts = replace(score_sequence(pair, job.protocol, CONFIDENCES if job.reported else ()), name=job.name)
     if not job.reported or not parts.switches:
         return {"parts": parts}
@@ -180,7 +184,7 @@ def _in_processes(jobs: Sequence[_Job], workers: int) -> list[_Outcome]:
     outcomes = [_Outcome() for _ in jobs]
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task("", total=len(jobs))
-        for done, (place, outcome) in enumerate(as_done(_replay, [(job,) for job in jobs], workers), start=1):
+        for done, (place, outcome) in enumerate(run_jobs(_replay, [(job,) for job in jobs], workers), start=1):
             outcomes[place] = outcome
             bar.advance(task)
             if outcome.error is not None:
@@ -204,9 +208,9 @@ def _scores(request: ReplayRequest, outcomes: Sequence[_Outcome]) -> Scores | No
         file.write_text(json.dumps(scores.to_dict(), indent=1), encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{file}: cannot be written: {error.strerror}") from None
-    if request.report is not None and request.truth is not None:
+    if request.report is not None and request.ground_truth is not None:
         pictures = sorted((p for outcome in outcomes for p in outcome.pictures), key=lambda p: -p.switch.joints)
-        write_report(request.report, scores, parts, pictures[:LARGEST], f"Replay against {request.truth.name}")
+        write_report(request.report, scores, parts, pictures[:LARGEST], f"Replay against {request.ground_truth.name}")
     return scores
 
 

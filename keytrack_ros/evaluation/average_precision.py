@@ -46,7 +46,7 @@ class Detections:
         )
 
 
-class DetectionTally:
+class DetectionAccumulator:
     """Collects the detections of one sequence frame by frame."""
 
     def __init__(self, *, official: bool) -> None:
@@ -62,7 +62,7 @@ class DetectionTally:
         correct[rows] = frame.near[person[rows], rows]
         scores = np.where(np.isnan(frame.prediction.scores), MISSING_SCORE, frame.prediction.scores)
         self._parts.append((scores, correct, frame.prediction.present))
-        self._annotated += frame.truth.present.sum(0)
+        self._annotated += frame.ground_truth.present.sum(0)
 
     def result(self) -> Detections:
         scores, correct, present = (np.concatenate(arrays) for arrays in zip(*self._parts, strict=True))
@@ -79,11 +79,11 @@ def assign_poses(frame: ScoredFrame, *, official: bool) -> IntArray:
     Returns [P] int64.
     """
     count = len(frame.prediction)
-    if not count or not len(frame.truth):
+    if not count or not len(frame.ground_truth):
         return np.full(count, -1, np.int64)
     near = frame.near
     found = near.sum(2)
-    share = found / np.maximum(frame.truth.present.sum(1), 1)[:, None]  # [G, P]
+    share = found / np.maximum(frame.ground_truth.present.sum(1), 1)[:, None]  # [G, P]
     if not official:
         mean_distance = np.where(near, frame.distance, 0).sum(2) / np.maximum(found, 1)
         share = share - 1e-3 * mean_distance  # shares of at most 15 keypoints differ by more than that, or not at all

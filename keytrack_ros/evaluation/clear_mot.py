@@ -102,7 +102,7 @@ class Switch:
     joints: int
 
 
-class ClearTally:
+class ClearAccumulator:
     """Counts one sequence, frame by frame.
 
     Args:
@@ -125,7 +125,7 @@ class ClearTally:
         self._distances = np.zeros((3, _JOINTS))
         self._switches: list[tuple[int, int, int, int]] = []
 
-    def switches(self, truth_ids: IntArray, prediction_ids: IntArray) -> tuple[Switch, ...]:
+    def switches(self, ground_truth_ids: IntArray, prediction_ids: IntArray) -> tuple[Switch, ...]:
         """The switches so far, given the names of the tracks that the frames number from 0."""
         by_person: dict[tuple[int, int], Counter[tuple[int, int]]] = {}
         for frame, person, before, after in self._switches:
@@ -133,7 +133,7 @@ class ClearTally:
         found = []
         for (frame, person), joints in sorted(by_person.items()):
             before, after = joints.most_common(1)[0][0]
-            names = int(truth_ids[person]), int(prediction_ids[before]), int(prediction_ids[after])
+            names = int(ground_truth_ids[person]), int(prediction_ids[before]), int(prediction_ids[after])
             found.append(Switch(frame, *names, joints.total()))
         return tuple(found)
 
@@ -142,26 +142,26 @@ class ClearTally:
 
     def update(self, frame: ScoredFrame) -> None:
         self._time += 1
-        truth, prediction = frame.truth, frame.prediction
-        if self._official and (not len(truth) or not len(prediction)):
+        ground_truth, prediction = frame.ground_truth, frame.prediction
+        if self._official and (not len(ground_truth) or not len(prediction)):
             self._counts += np.array([1, 0, 1, 1, 0])[:, None]
             return
-        objects, hypotheses = truth.present.sum(0), prediction.present.sum(0)
+        objects, hypotheses = ground_truth.present.sum(0), prediction.present.sum(0)
         near: BoolArray = frame.near.transpose(2, 0, 1)  # [15, G, P]
         distance = frame.distance.transpose(2, 0, 1)
-        kept = self._kept(truth.ids, prediction.ids, near)
+        kept = self._kept(ground_truth.ids, prediction.ids, near)
         free: BoolArray = near & ~kept.any(2, keepdims=True) & ~kept.any(1, keepdims=True)
-        new = _assigned(free, distance, truth.present, prediction.present)
+        new = _assigned(free, distance, ground_truth.present, prediction.present)
         joint, g, p = np.nonzero(new)
-        was, owner = self._partner[joint, truth.ids[g]], self._owner[joint, prediction.ids[p]]
+        was, owner = self._partner[joint, ground_truth.ids[g]], self._owner[joint, prediction.ids[p]]
         switched: BoolArray = np.logical_and(was >= 0, was != prediction.ids[p])
-        transferred = (owner >= 0) & (owner != truth.ids[g])
+        transferred = (owner >= 0) & (owner != ground_truth.ids[g])
         # py-motmetrics notes a match once more for each of: a switch to a new hypothesis (ascend), a hypothesis that
         # had another object (transfer), and such a one going to a new object (migrate).
         extra = (switched & (owner < 0)).astype(int) + transferred + (transferred & (was < 0))
 
         if switched.any():
-            rows = (truth.ids[g[switched]], was[switched], prediction.ids[p[switched]])
+            rows = (ground_truth.ids[g[switched]], was[switched], prediction.ids[p[switched]])
             self._switches += [(frame.index, *row) for row in zip(*(r.tolist() for r in rows), strict=True)]
         matched = kept | new
         detections = matched.sum((1, 2))
@@ -170,10 +170,10 @@ class ClearTally:
         in_matches = np.where(matched, distance, 0).sum((1, 2))
         noted_again = np.bincount(joint, extra * distance[joint, g, p], minlength=_JOINTS)
         self._distances += [in_matches, in_matches + noted_again, np.where(near, distance, 0).sum((1, 2))]
-        self._partner[joint, truth.ids[g]] = prediction.ids[p]
-        self._owner[joint, prediction.ids[p]] = truth.ids[g]
+        self._partner[joint, ground_truth.ids[g]] = prediction.ids[p]
+        self._owner[joint, prediction.ids[p]] = ground_truth.ids[g]
         joint, g, _ = np.nonzero(matched)
-        self._partner_time[joint, truth.ids[g]] = self._time
+        self._partner_time[joint, ground_truth.ids[g]] = self._time
 
     def _kept(self, objects: IntArray, hypotheses: IntArray, near: BoolArray) -> BoolArray:
         """[15, G, P] bool: correspondences of earlier frames that are still valid."""
@@ -191,13 +191,13 @@ class ClearTally:
         return claims
 
 
-def _assigned(free: BoolArray, distance: FloatArray, truth: BoolArray, prediction: BoolArray) -> BoolArray:
+def _assigned(free: BoolArray, distance: FloatArray, ground_truth: BoolArray, prediction: BoolArray) -> BoolArray:
     """[15, G, P] bool: of the pairs that may match, as many as possible, with the least sum of distances."""
     if not free.any():
         return free
     crowded = (free.sum(1) > 1).any(1) | (free.sum(2) > 1).any(1)
     for joint in np.flatnonzero(crowded):
-        rows, columns = np.flatnonzero(truth[:, joint]), np.flatnonzero(prediction[:, joint])
+        rows, columns = np.flatnonzero(ground_truth[:, joint]), np.flatnonzero(prediction[:, joint])
         allowed = free[joint][np.ix_(rows, columns)]
         costs = distance[joint][np.ix_(rows, columns)]
         # A forbidden pair costs more than any choice of allowed ones. The value is py-motmetrics' own, so that of

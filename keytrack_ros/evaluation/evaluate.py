@@ -14,13 +14,13 @@ import numpy as np
 from keytrack_ros import skeleton
 from keytrack_ros.annotations.files import read_sequence
 from keytrack_ros.errors import EvaluationError
-from keytrack_ros.evaluation.average_precision import Detections, DetectionTally, average_precision
-from keytrack_ros.evaluation.clear_mot import ClearCounts, ClearTally, Switch
-from keytrack_ros.evaluation.executors import as_done
+from keytrack_ros.evaluation.average_precision import DetectionAccumulator, Detections, average_precision
+from keytrack_ros.evaluation.clear_mot import ClearAccumulator, ClearCounts, Switch
+from keytrack_ros.evaluation.executors import run_jobs
 from keytrack_ros.evaluation.frames import SequencePair
-from keytrack_ros.evaluation.hota import HotaParts, HotaTally, joint_similarity
-from keytrack_ros.evaluation.identity import IdentityCounts, IdentityTally
-from keytrack_ros.evaluation.person import SIMILARITIES, PersonParts, PersonTally
+from keytrack_ros.evaluation.hota import HotaAccumulator, HotaParts, joint_similarity
+from keytrack_ros.evaluation.identity import IdentityAccumulator, IdentityCounts
+from keytrack_ros.evaluation.person import SIMILARITIES, PersonAccumulator, PersonParts
 from keytrack_ros.evaluation.protocol import CLEAN, Protocol
 from keytrack_ros.evaluation.scores import Scores
 from keytrack_ros.poses import BoolArray, FloatArray
@@ -54,51 +54,53 @@ def score_sequence(pair: SequencePair, protocol: Protocol = CLEAN, thresholds: S
     Raises EvaluationError, naming file, sequence and frame, if an annotated person has no usable head box.
     """
     tracks = pair.track_counts
-    detections = DetectionTally(official=protocol.official)
-    clear = ClearTally(tracks, official=protocol.official)
-    identity = IdentityTally(tracks, _JOINTS)
-    hota = HotaTally(tracks, _JOINTS, whole_sequence_for_empty_frames=protocol.official)
-    people = {name: PersonTally(tracks, name, official=protocol.official) for name in SIMILARITIES}
+    detections = DetectionAccumulator(official=protocol.official)
+    clear = ClearAccumulator(tracks, official=protocol.official)
+    identity = IdentityAccumulator(tracks, _JOINTS)
+    hota = HotaAccumulator(tracks, _JOINTS, whole_sequence_for_empty_frames=protocol.official)
+    people = {name: PersonAccumulator(tracks, name, official=protocol.official) for name in SIMILARITIES}
     frames = 0
     waiting = None  # the frame before, which counts for MOTA if it turns out not to be the last
     for frame in pair.frames(protocol.frames):
         frames += 1
-        truth, prediction = frame.truth, frame.prediction
+        ground_truth, prediction = frame.ground_truth, frame.prediction
         detections.update(frame)
         if not protocol.drop_last_frame:
             clear.update(frame)
         elif waiting is not None:
             clear.update(waiting)
         waiting = frame
-        identity.update(truth.ids, prediction.ids, frame.near, truth.present, prediction.present)
-        for tally in people.values():
-            tally.update(frame)
+        identity.update(ground_truth.ids, prediction.ids, frame.near, ground_truth.present, prediction.present)
+        for accumulator in people.values():
+            accumulator.update(frame)
         if not protocol.official:
             similarity = joint_similarity(frame.distance)
-            hota.update(truth.ids, prediction.ids, similarity, truth.present, prediction.present)
+            hota.update(ground_truth.ids, prediction.ids, similarity, ground_truth.present, prediction.present)
     if protocol.official:  # PoseTrack21 has its own choice of frames and keypoints
         for frame in pair.frames("labelled", positive_only=True):
-            truth, prediction = frame.truth, frame.prediction
+            ground_truth, prediction = frame.ground_truth, frame.prediction
             similarity = joint_similarity(frame.distance)
-            hota.update(truth.ids, prediction.ids, similarity, truth.present, prediction.present)
+            hota.update(ground_truth.ids, prediction.ids, similarity, ground_truth.present, prediction.present)
     return SequenceParts(
-        name=pair.truth.name,
+        name=pair.ground_truth.name,
         frames=frames,
         detections=detections.result(),
         clear=clear.result(),
         identity=identity.result(),
         hota=hota.result(),
-        person={name: tally.result() for name, tally in people.items()},
+        person={name: accumulator.result() for name, accumulator in people.items()},
         numbers=tuple(pair.frame_numbers),
-        switches=clear.switches(np.unique(pair.truth.track_ids), np.unique(pair.prediction.track_ids)),
-        sweep=tuple(_of_joints(replace(pair, prediction=pair.prediction.surer_than(t)), protocol) for t in thresholds),
+        switches=clear.switches(np.unique(pair.ground_truth.track_ids), np.unique(pair.prediction.track_ids)),
+        sweep=tuple(
+            _of_joints(replace(pair, prediction=pair.prediction.with_min_score(t)), protocol) for t in thresholds
+        ),
     )
 
 
 def _of_joints(pair: SequencePair, protocol: Protocol) -> tuple[Detections, ClearCounts]:
     """What a sequence contributes to AP and MOTA, as in `score_sequence`."""
-    detections = DetectionTally(official=protocol.official)
-    clear = ClearTally(pair.track_counts, official=protocol.official)
+    detections = DetectionAccumulator(official=protocol.official)
+    clear = ClearAccumulator(pair.track_counts, official=protocol.official)
     frames = list(pair.frames(protocol.frames))
     for frame in frames:
         detections.update(frame)
@@ -107,7 +109,7 @@ def _of_joints(pair: SequencePair, protocol: Protocol) -> tuple[Detections, Clea
     return detections.result(), clear.result()
 
 
-def swept(parts: Sequence[SequenceParts], protocol: Protocol) -> list[tuple[float, float]]:
+def sweep_totals(parts: Sequence[SequenceParts], protocol: Protocol) -> list[tuple[float, float]]:
     """AP and MOTA over all keypoints at each threshold that the sequences were counted with."""
     totals = []
     for at_threshold in zip(*(part.sweep for part in parts), strict=True):
@@ -205,11 +207,13 @@ def score_files(
 
     Raises InputError and EvaluationError as reading and `score_sequence` do.
     """
-    yield from as_done(_score_files, [(*pair, protocol, tuple(thresholds)) for pair in pairs], workers)
+    yield from run_jobs(_score_files, [(*pair, protocol, tuple(thresholds)) for pair in pairs], workers)
 
 
-def _score_files(truth: Path, prediction: Path, protocol: Protocol, thresholds: Sequence[float]) -> SequenceParts:
-    return score_sequence(SequencePair(read_sequence(truth), read_sequence(prediction)), protocol, thresholds)
+def _score_files(
+    ground_truth: Path, prediction: Path, protocol: Protocol, thresholds: Sequence[float]
+) -> SequenceParts:
+    return score_sequence(SequencePair(read_sequence(ground_truth), read_sequence(prediction)), protocol, thresholds)
 
 
 def evaluate(pairs: Sequence[tuple[Path, Path]], protocol: Protocol = CLEAN, *, workers: int = 1) -> Scores:

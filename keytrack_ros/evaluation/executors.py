@@ -14,7 +14,7 @@ from keytrack_ros.errors import KeytrackError
 R = TypeVar("R")
 
 
-def as_done(work: Callable[..., R], jobs: Sequence[tuple[Any, ...]], workers: int) -> Iterator[tuple[int, R]]:
+def run_jobs(work: Callable[..., R], jobs: Sequence[tuple[Any, ...]], workers: int) -> Iterator[tuple[int, R]]:
     """Calls `work` with the arguments of each job, in `workers` processes; with one of either, in this process.
 
     Yields (place in `jobs`, result) as they are done, in any order. With more than one worker, a script that calls this

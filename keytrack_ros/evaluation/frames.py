@@ -45,12 +45,12 @@ class ScoredFrame:
 
     Attributes:
         index: its place in the sequence.
-        truth, prediction: the people.
+        ground_truth, prediction: the people.
         distance: [G, P, 15] float64 between keypoints, in head sizes; infinite where one of the two is absent.
     """
 
     index: int
-    truth: Side
+    ground_truth: Side
     prediction: Side
     distance: FloatArray
 
@@ -67,32 +67,33 @@ class SequencePair:
     Raises EvaluationError, naming file, sequence and frame, if they have different frames.
     """
 
-    truth: LabelledSequence
+    ground_truth: LabelledSequence
     prediction: LabelledSequence
 
     def __post_init__(self) -> None:
-        truth, prediction = self.truth, self.prediction
-        if len(truth) != len(prediction):
+        ground_truth, prediction = self.ground_truth, self.prediction
+        if len(ground_truth) != len(prediction):
             raise EvaluationError(
-                f"{prediction.source}: sequence '{truth.name}' has {len(prediction)} frames, but {len(truth)} in the "
-                f"ground truth {truth.source}; predict every frame, also those without people"
+                f"{prediction.source}: sequence '{ground_truth.name}' has {len(prediction)} frames, but "
+                f"{len(ground_truth)} in the ground truth {ground_truth.source}; predict every frame, also "
+                "those without people"
             )
-        for k, (a, b) in enumerate(zip(truth.images, prediction.images, strict=True)):
+        for k, (a, b) in enumerate(zip(ground_truth.images, prediction.images, strict=True)):
             if not _same_image(a, b, k):
                 raise EvaluationError(
-                    f"{prediction.where(k)}: the ground truth {truth.source} has {a.file_name or a.stamp_ns} there; "
-                    "both must have the same frames in the same order"
+                    f"{prediction.where(k)}: the ground truth {ground_truth.source} has {a.file_name or a.stamp_ns} "
+                    "there; both must have the same frames in the same order"
                 )
 
     @property
     def frame_numbers(self) -> list[int]:
         """By which number each frame is shown, see `LabelledSequence.frame_numbers`: one of the two may know places."""
-        return (self.truth if self.truth.places_known else self.prediction).frame_numbers
+        return (self.ground_truth if self.ground_truth.places_known else self.prediction).frame_numbers
 
     @property
     def track_counts(self) -> tuple[int, int]:
         """How many tracks the ground truth and the prediction have."""
-        return len(np.unique(self.truth.track_ids)), len(np.unique(self.prediction.track_ids))
+        return len(np.unique(self.ground_truth.track_ids)), len(np.unique(self.prediction.track_ids))
 
     def frames(self, which: Frames, *, positive_only: bool = False) -> Iterator[ScoredFrame]:
         """The frames that are scored, in order.
@@ -103,16 +104,16 @@ class SequencePair:
 
         Raises EvaluationError, naming file, sequence and frame, for an annotated person without a usable head box.
         """
-        truth_ids = np.unique(self.truth.track_ids, return_inverse=True)[1]
+        ground_truth_ids = np.unique(self.ground_truth.track_ids, return_inverse=True)[1]
         prediction_ids = np.unique(self.prediction.track_ids, return_inverse=True)[1]
-        for k, image in enumerate(self.truth.images):
-            rows = self.truth.rows(k)
+        for k, image in enumerate(self.ground_truth.images):
+            rows = self.ground_truth.rows(k)
             if (which == "with_people" and rows.start == rows.stop) or (which == "labelled" and not image.labelled):
                 continue
-            truth, kept = _side(self.truth, truth_ids, k, image, positive_only)
+            ground_truth, kept = _side(self.ground_truth, ground_truth_ids, k, image, positive_only)
             prediction, _ = _side(self.prediction, prediction_ids, k, image, positive_only)
-            heads = self._head_sizes(k, self.truth.head_boxes[rows][kept], truth)
-            yield ScoredFrame(k, truth, prediction, _distances(truth, prediction, heads))
+            heads = self._head_sizes(k, self.ground_truth.head_boxes[rows][kept], ground_truth)
+            yield ScoredFrame(k, ground_truth, prediction, _distances(ground_truth, prediction, heads))
 
     def _head_sizes(self, k: int, boxes: FloatArray, people: Side) -> FloatArray:
         """[G] head sizes in pixels; NaN for a person without keypoints, for whom none is needed."""
@@ -121,10 +122,10 @@ class SequencePair:
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
             what = "no head box" if np.isnan(sizes[row]) else "a head box without size or with infinite size"
-            tracks = np.unique(self.truth.track_ids)
+            tracks = np.unique(self.ground_truth.track_ids)
             raise EvaluationError(
-                f"{self.truth.where(k)}: the annotated person with track id {tracks[people.ids[row]]} has {what}; "
-                "PCKh measures distances in head sizes"
+                f"{self.ground_truth.where(k)}: the annotated person with track id {tracks[people.ids[row]]} has "
+                f"{what}; PCKh measures distances in head sizes"
             )
         return sizes
 
@@ -148,12 +149,12 @@ def _side(
     return side, kept
 
 
-def _distances(truth: Side, prediction: Side, head_sizes: FloatArray) -> FloatArray:
-    difference = truth.keypoints[:, None] - prediction.keypoints[None]  # [G, P, 15, 2]
+def _distances(ground_truth: Side, prediction: Side, head_sizes: FloatArray) -> FloatArray:
+    difference = ground_truth.keypoints[:, None] - prediction.keypoints[None]  # [G, P, 15, 2]
     with np.errstate(invalid="ignore", over="ignore"):  # NaN sizes of people without keypoints; absurd coordinates
         distance = np.sqrt(np.square(difference).sum(-1)) / head_sizes[:, None, None]
-    both = truth.present[:, None] & prediction.present[None]
-    return np.where(both, distance, np.inf).reshape(len(truth), len(prediction), skeleton.COUNT)
+    both = ground_truth.present[:, None] & prediction.present[None]
+    return np.where(both, distance, np.inf).reshape(len(ground_truth), len(prediction), skeleton.COUNT)
 
 
 def strictly_inside(points: FloatArray, polygon: FloatArray) -> BoolArray:

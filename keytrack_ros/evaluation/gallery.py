@@ -69,12 +69,12 @@ def gallery(
     for pair, switch in chosen:
         shown, numbers = [], pair.frame_numbers
         for k in _around(switch):
-            image = recorded.get(numbers[k]) if recorded else image_of(images, pair.truth, k)
+            image = recorded.get(numbers[k]) if recorded else image_of(images, pair.ground_truth, k)
             if image is not None:
                 shown.append((numbers[k], _drawn(image, pair, k, switch)))
         missing += not shown
         if shown:
-            pictures.append(Picture(pair.truth.name, switch, tuple(shown)))
+            pictures.append(Picture(pair.ground_truth.name, switch, tuple(shown)))
     if missing:
         logger.warning("%s: there are no images for %d of %d ID switches", images, missing, len(chosen))
     return pictures
@@ -104,26 +104,26 @@ def image_of(folder: Path, sequence: LabelledSequence, k: int) -> ImageArray | N
 def _drawn(image: ImageArray, pair: SequencePair, k: int, switch: Switch) -> bytes:
     """The surroundings of the person as a JPEG: annotated people in white lines, predicted ones in colour with id."""
     canvas = draw_poses(image, pair.prediction.poses(k))
-    for row in range(*pair.truth.rows(k).indices(pair.truth.people)):
-        own = pair.truth.track_ids[row] == switch.person
-        points, present = pair.truth.keypoints[row], pair.truth.present[row]
+    for row in range(*pair.ground_truth.rows(k).indices(pair.ground_truth.people)):
+        own = pair.ground_truth.track_ids[row] == switch.person
+        points, present = pair.ground_truth.keypoints[row], pair.ground_truth.present[row]
         for a, b in skeleton.EDGES:
             if present[a] and present[b]:
                 ends = [tuple(np.clip(points[j], -9999, 9999).round().astype(int).tolist()) for j in (a, b)]
                 for color, width in (((0, 0, 0), 3), ((255, 255, 255), 1)) if own else (((255, 255, 255), 1),):
                     cv2.line(canvas, ends[0], ends[1], color, width, cv2.LINE_AA)
-    x_min, y_min, x_max, y_max = _window(pair.truth, switch, canvas)
+    x_min, y_min, x_max, y_max = _window(pair.ground_truth, switch, canvas)
     cut = canvas[y_min:y_max, x_min:x_max]
     scale = _HEIGHT / cut.shape[0]
     shown = cv2.resize(cut, (max(1, round(cut.shape[1] * scale)), _HEIGHT), interpolation=cv2.INTER_AREA)
     return bytes(cv2.imencode(".jpg", shown, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes())
 
 
-def _window(truth: LabelledSequence, switch: Switch, image: ImageArray) -> tuple[int, int, int, int]:
+def _window(ground_truth: LabelledSequence, switch: Switch, image: ImageArray) -> tuple[int, int, int, int]:
     """The same part of the image in both frames: around the person as annotated at the switch."""
-    rows = truth.rows(switch.frame)
-    row = rows.start + int(np.flatnonzero(truth.track_ids[rows] == switch.person)[0])
-    points = truth.keypoints[row][truth.present[row]]
+    rows = ground_truth.rows(switch.frame)
+    row = rows.start + int(np.flatnonzero(ground_truth.track_ids[rows] == switch.person)[0])
+    points = ground_truth.keypoints[row][ground_truth.present[row]]
     low, high = points.min(0), points.max(0)
     margin = _AROUND * max(high[1] - low[1], 40)
     height, width = image.shape[:2]

@@ -93,7 +93,7 @@ class HotaParts:
         }
 
 
-class HotaTally:
+class HotaAccumulator:
     """Counts one sequence, frame by frame.
 
     Args:
@@ -109,16 +109,16 @@ class HotaTally:
         self._annotated = np.zeros((tracks[0], kinds), np.int64)
         self._predicted = np.zeros((tracks[1], kinds), np.int64)
         self._matches: list[tuple[IntArray, IntArray, IntArray, FloatArray]] = []
-        self._without_truth = self._without_prediction = 0
-        self._any_truth = self._any_prediction = False
+        self._without_ground_truth = self._without_prediction = 0
+        self._any_ground_truth = self._any_prediction = False
         self._in_full_frames = np.zeros((2, kinds), np.int64)
 
     def update(
         self,
-        truth_ids: IntArray,
+        ground_truth_ids: IntArray,
         prediction_ids: IntArray,
         similarity: FloatArray,
-        truth: BoolArray,
+        ground_truth: BoolArray,
         prediction: BoolArray,
         weights: FloatArray | None = None,
     ) -> None:
@@ -126,47 +126,47 @@ class HotaTally:
 
         Pairs are matched so that the sum of similarities (times `weights` [G, P], where given) is largest.
         """
-        self._annotated[truth_ids] += truth
+        self._annotated[ground_truth_ids] += ground_truth
         self._predicted[prediction_ids] += prediction
-        self._any_truth |= len(truth_ids) > 0
+        self._any_ground_truth |= len(ground_truth_ids) > 0
         self._any_prediction |= len(prediction_ids) > 0
-        if not len(truth_ids):
-            self._without_truth += 1
+        if not len(ground_truth_ids):
+            self._without_ground_truth += 1
             return
         if not len(prediction_ids):
             self._without_prediction += 1
             return
-        self._in_full_frames += np.stack([truth.sum(0), prediction.sum(0)])
+        self._in_full_frames += np.stack([ground_truth.sum(0), prediction.sum(0)])
         value = similarity if weights is None else similarity * weights[:, :, None]
         g, p, kind = _matched(value)
         alike = similarity[g, p, kind]
         good = alike >= ALPHAS[0] - _EPS
-        self._matches.append((kind[good], truth_ids[g[good]], prediction_ids[p[good]], alike[good]))
+        self._matches.append((kind[good], ground_truth_ids[g[good]], prediction_ids[p[good]], alike[good]))
 
     def result(self) -> HotaParts:
         empty = (np.zeros(0, np.int64),) * 3 + (np.zeros(0),)
-        kind, truth, prediction, alike = (np.concatenate(x) for x in zip(empty, *self._matches, strict=True))
+        kind, ground_truth, prediction, alike = (np.concatenate(x) for x in zip(empty, *self._matches, strict=True))
         passed = (alike[:, None] >= ALPHAS - _EPS).T  # [19, M]
         tp = self._summed(passed, kind)
         annotated, predicted = self._totals()
         pair, inverse = np.unique(
-            (kind * self._tracks[0] + truth) * max(self._tracks[1], 1) + prediction, return_inverse=True
+            (kind * self._tracks[0] + ground_truth) * max(self._tracks[1], 1) + prediction, return_inverse=True
         )
         together = np.stack([np.bincount(inverse, weights=row, minlength=len(pair)) for row in passed])  # [19, pairs]
         first = np.zeros(len(pair), np.int64)
         first[inverse] = np.arange(len(inverse))
         pair_kind = kind[first]
-        of_truth = self._annotated[truth[first], pair_kind]
+        of_ground_truth = self._annotated[ground_truth[first], pair_kind]
         of_prediction = self._predicted[prediction[first], pair_kind]
-        union = np.maximum(1, of_truth + of_prediction - together)
+        union = np.maximum(1, of_ground_truth + of_prediction - together)
         return HotaParts(
             true_positives=tp,
             false_negatives=annotated - tp,
             false_positives=predicted - tp,
             association=self._summed(together * together / union, pair_kind),
-            association_recall=self._summed(together * together / np.maximum(1, of_truth), pair_kind),
+            association_recall=self._summed(together * together / np.maximum(1, of_ground_truth), pair_kind),
             association_precision=self._summed(together * together / np.maximum(1, of_prediction), pair_kind),
-            fragments=self._fragments(passed, kind, truth, inverse, union, pair_kind),
+            fragments=self._fragments(passed, kind, ground_truth, inverse, union, pair_kind),
             localisation=self._summed(passed * alike, kind),
         )
 
@@ -181,18 +181,24 @@ class HotaTally:
             return annotated, predicted
         if not self._any_prediction:
             return annotated, np.zeros_like(predicted)
-        if not self._any_truth:
+        if not self._any_ground_truth:
             return np.zeros_like(annotated), predicted
         return (
             self._in_full_frames[0] + self._without_prediction * annotated,
-            self._in_full_frames[1] + self._without_truth * predicted,
+            self._in_full_frames[1] + self._without_ground_truth * predicted,
         )
 
     def _fragments(
-        self, passed: BoolArray, kind: IntArray, truth: IntArray, pair: IntArray, union: FloatArray, pair_kind: IntArray
+        self,
+        passed: BoolArray,
+        kind: IntArray,
+        ground_truth: IntArray,
+        pair: IntArray,
+        union: FloatArray,
+        pair_kind: IntArray,
     ) -> FloatArray:
         """[19, K]: like `association`, with each uninterrupted run of a pair counted by itself (FragA)."""
-        track = kind * max(self._tracks[0], 1) + truth
+        track = kind * max(self._tracks[0], 1) + ground_truth
         order = np.argsort(track, kind="stable")  # by track, within a track by time
         sums = np.zeros((len(passed), self._kinds))
         for alpha, good in enumerate(passed):

@@ -50,7 +50,7 @@ class IdentityCounts:
         return np.asarray(100 * np.divide(a, b, out=np.full(len(b), np.nan), where=b > 0), np.float64)
 
 
-class IdentityTally:
+class IdentityAccumulator:
     """Counts one sequence; `tracks` are the numbers of annotated and predicted tracks, `kinds` is K."""
 
     def __init__(self, tracks: tuple[int, int], kinds: int) -> None:
@@ -59,11 +59,16 @@ class IdentityTally:
         self._predicted = np.zeros(kinds, np.int64)
 
     def update(
-        self, truth_ids: IntArray, prediction_ids: IntArray, near: BoolArray, truth: BoolArray, prediction: BoolArray
+        self,
+        ground_truth_ids: IntArray,
+        prediction_ids: IntArray,
+        near: BoolArray,
+        ground_truth: BoolArray,
+        prediction: BoolArray,
     ) -> None:
         """One frame: ids [G] and [P], which pairs may match [G, P, K], and what is present, [G, K] and [P, K]."""
-        self._together[truth_ids[:, None], prediction_ids[None]] += near
-        self._annotated += truth.sum(0)
+        self._together[ground_truth_ids[:, None], prediction_ids[None]] += near
+        self._annotated += ground_truth.sum(0)
         self._predicted += prediction.sum(0)
 
     def result(self) -> IdentityCounts:

@@ -14,8 +14,8 @@ from scipy.optimize import linear_sum_assignment
 
 from keytrack_ros import skeleton
 from keytrack_ros.evaluation.frames import ScoredFrame
-from keytrack_ros.evaluation.hota import HotaParts, HotaTally
-from keytrack_ros.evaluation.identity import IdentityCounts, IdentityTally
+from keytrack_ros.evaluation.hota import HotaAccumulator, HotaParts
+from keytrack_ros.evaluation.identity import IdentityAccumulator, IdentityCounts
 from keytrack_ros.poses import BoolArray, FloatArray, IntArray
 
 SIMILARITY_THRESHOLD = 0.5
@@ -29,20 +29,20 @@ def oks_similarity(frame: ScoredFrame) -> FloatArray:
     OKS = mean over the annotated keypoints of exp(−d² / (2 area (2σ)²)); a keypoint that is not predicted gives 0; the
     area is that of the box around the annotated keypoints, at least 1 px². (COCO keypoint evaluation.)
     """
-    truth, prediction = frame.truth, frame.prediction
-    low = np.where(truth.present[..., None], truth.keypoints, np.inf).min(1, initial=np.inf)
-    high = np.where(truth.present[..., None], truth.keypoints, -np.inf).max(1, initial=-np.inf)
+    ground_truth, prediction = frame.ground_truth, frame.prediction
+    low = np.where(ground_truth.present[..., None], ground_truth.keypoints, np.inf).min(1, initial=np.inf)
+    high = np.where(ground_truth.present[..., None], ground_truth.keypoints, -np.inf).max(1, initial=-np.inf)
     area = np.maximum((high - low).clip(0).prod(1), 1.0)
-    distance2 = np.square(truth.keypoints[:, None] - prediction.keypoints[None]).sum(-1)  # [G, P, 15]
+    distance2 = np.square(ground_truth.keypoints[:, None] - prediction.keypoints[None]).sum(-1)  # [G, P, 15]
     sigmas = np.array([round(float(sigma), 3) for sigma in skeleton.SIGMAS])
     likeness = np.exp(-distance2 / (2 * area[:, None, None] * np.square(2 * sigmas)))
-    both = truth.present[:, None] & prediction.present[None]
-    return _mean_over_annotated(np.where(both, likeness, 0.0), truth.present)
+    both = ground_truth.present[:, None] & prediction.present[None]
+    return _mean_over_annotated(np.where(both, likeness, 0.0), ground_truth.present)
 
 
 def pckh_similarity(frame: ScoredFrame) -> FloatArray:
     """Share of the annotated keypoints that lie within half a head size, [G, P]."""
-    return _mean_over_annotated(frame.near.astype(np.float64), frame.truth.present)
+    return _mean_over_annotated(frame.near.astype(np.float64), frame.ground_truth.present)
 
 
 def _mean_over_annotated(values: FloatArray, annotated: BoolArray) -> FloatArray:
@@ -94,13 +94,13 @@ class PersonParts:
 
 @dataclass(frozen=True)
 class _Frame:
-    truth_ids: IntArray
+    ground_truth_ids: IntArray
     prediction_ids: IntArray
     similarity: FloatArray
     preference: FloatArray
 
 
-class PersonTally:
+class PersonAccumulator:
     """Collects one sequence frame by frame under one similarity.
 
     Shares of keypoints (PCKh) are often equal; TrackEval's choice then depends on the order of people, which `official`
@@ -117,13 +117,13 @@ class PersonTally:
         similarity = self._similarity(frame)
         # Too little to matter between pairs that are not equal.
         preference = 1 + 1e-6 * oks_similarity(frame) if self._prefer_oks else np.ones_like(similarity)
-        self._frames.append(_Frame(frame.truth.ids, frame.prediction.ids, similarity, preference))
+        self._frames.append(_Frame(frame.ground_truth.ids, frame.prediction.ids, similarity, preference))
 
     def result(self) -> PersonParts:
         alignment = self._alignment()
-        hota, identity = HotaTally(self._tracks, 1), IdentityTally(self._tracks, 1)
+        hota, identity = HotaAccumulator(self._tracks, 1), IdentityAccumulator(self._tracks, 1)
         for frame in self._frames:
-            g, p = frame.truth_ids, frame.prediction_ids
+            g, p = frame.ground_truth_ids, frame.prediction_ids
             everyone = np.ones((len(g), 1), np.bool_), np.ones((len(p), 1), np.bool_)
             weights = alignment[g[:, None], p[None]] * frame.preference
             hota.update(g, p, frame.similarity[..., None], *everyone, weights)
@@ -138,8 +138,8 @@ class PersonTally:
             alike = frame.similarity
             union = alike.sum(0)[None] + alike.sum(1)[:, None] - alike
             share = np.divide(alike, union, out=np.zeros_like(alike), where=union > _EPS)
-            common[frame.truth_ids[:, None], frame.prediction_ids[None]] += share
-            annotated[frame.truth_ids] += 1
+            common[frame.ground_truth_ids[:, None], frame.prediction_ids[None]] += share
+            annotated[frame.ground_truth_ids] += 1
             predicted[0, frame.prediction_ids] += 1
         union = annotated + predicted - common
         return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
@@ -151,7 +151,7 @@ class PersonTally:
         misses = false_positives = detections = switches = 0
         total = 0.0
         for frame in self._frames:
-            g, p, alike = frame.truth_ids, frame.prediction_ids, frame.similarity
+            g, p, alike = frame.ground_truth_ids, frame.prediction_ids, frame.similarity
             seen[g] += 1
             rows = columns = np.zeros(0, np.int64)
             if len(g) and len(p):

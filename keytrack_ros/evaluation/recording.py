@@ -36,11 +36,11 @@ def places_by_stamp(prediction: LabelledSequence, stamps_ns: Sequence[int], reco
     return places
 
 
-def pair_on_bag(truth: Path, prediction: Path, bag: Path, topic: str | None = None) -> SequencePair:
+def pair_on_bag(ground_truth: Path, prediction: Path, bag: Path, topic: str | None = None) -> SequencePair:
     """Annotations of a bag's images, in the order of their stamps, and the poses recorded from them.
 
     Args:
-        truth: file of annotations.
+        ground_truth: file of annotations.
         prediction: bag with tracked poses, which have the stamps of the images.
         bag: bag with the images, on `topic` if it has several topics of them.
 
@@ -50,11 +50,11 @@ def pair_on_bag(truth: Path, prediction: Path, bag: Path, topic: str | None = No
 
     stamps_ns, predicted = image_stamps(bag, topic), read_sequence(prediction)
     places = places_by_stamp(predicted, stamps_ns, str(bag))
-    return on_recording(read_sequence(truth), predicted, places, len(stamps_ns))
+    return on_recording(read_sequence(ground_truth), predicted, places, len(stamps_ns))
 
 
 def on_recording(
-    truth: LabelledSequence, prediction: LabelledSequence, places: Sequence[int], count: int
+    ground_truth: LabelledSequence, prediction: LabelledSequence, places: Sequence[int], count: int
 ) -> SequencePair:
     """Both with the frames that the annotations and the recording have.
 
@@ -67,14 +67,17 @@ def on_recording(
 
     Raises EvaluationError if the recording has more frames than are annotated.
     """
-    if count > len(truth):
+    if count > len(ground_truth):
         raise EvaluationError(
-            f"{prediction.source}: the recording has {count} frames, but {len(truth)} are in the ground truth "
-            f"{truth.source}"
+            f"{prediction.source}: the recording has {count} frames, but {len(ground_truth)} are in the ground truth "
+            f"{ground_truth.source}"
         )
-    if count < len(truth):
+    if count < len(ground_truth):
         logger.warning(
-            "%s: the recording ends after frame %d of %d; the rest is not scored", prediction.source, count, len(truth)
+            "%s: the recording ends after frame %d of %d; the rest is not scored",
+            prediction.source,
+            count,
+            len(ground_truth),
         )
     if len(places) < count:
         logger.warning(
@@ -83,7 +86,7 @@ def on_recording(
             count - len(places),
             count,
         )
-    return SequencePair(first_frames(truth, count), spread(prediction, places, truth, count))
+    return SequencePair(first_frames(ground_truth, count), spread(prediction, places, ground_truth, count))
 
 
 def first_frames(sequence: LabelledSequence, count: int) -> LabelledSequence:
@@ -94,8 +97,8 @@ def first_frames(sequence: LabelledSequence, count: int) -> LabelledSequence:
 
 
 def spread(
-    prediction: LabelledSequence, places: Sequence[int], truth: LabelledSequence, count: int
+    prediction: LabelledSequence, places: Sequence[int], ground_truth: LabelledSequence, count: int
 ) -> LabelledSequence:
-    """The prediction on the first `count` frames of `truth`, at these places; other frames have nobody."""
+    """The prediction on the first `count` frames of `ground_truth`, at these places; other frames have nobody."""
     index = np.asarray(places, np.int64)[prediction.image_index]
-    return replace(prediction, image_index=index, images=truth.images[:count])
+    return replace(prediction, image_index=index, images=ground_truth.images[:count])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import keytrack_ros
 from keytrack_ros.errors import OutputError
-from keytrack_ros.evaluation.evaluate import SequenceParts, combined, swept
+from keytrack_ros.evaluation.evaluate import SequenceParts, combined, sweep_totals
 from keytrack_ros.evaluation.gallery import Picture
 from keytrack_ros.evaluation.protocol import CONFIDENCES
 from keytrack_ros.evaluation.report_plots import (
@@ -125,7 +125,7 @@ def _sequence_table(scores: Scores, parts: Sequence[SequenceParts]) -> str:
 
 def _sweep(scores: Scores, parts: Sequence[SequenceParts]) -> tuple[str, str]:
     """AP and MOTA when only surer keypoints are kept, as the paper's Table 4."""
-    totals = swept(parts, scores.protocol)
+    totals = sweep_totals(parts, scores.protocol)
     rows, named = [], []
     for column, name in enumerate(("AP", "MOTA")):
         values = [pair[column] for pair in totals]

@@ -23,7 +23,7 @@ _ONE_THREAD = InferenceOptions(device="cpu", threads=1)
 
 
 @dataclass(frozen=True)
-class Contender:
+class Baseline:
     """One line of a comparison.
 
     Attributes:
@@ -60,13 +60,13 @@ class Contender:
 
 # Thresholds of the geometric ones are the best of 0.001 … 0.3 on training videos (docs/results.md).
 _USUAL = {
-    "tracker": Contender("tracker"),
-    "entailment": Contender("entailment"),
-    "oks": Contender("oks", threshold=0.001),
-    "iou": Contender("iou", threshold=0.001),
-    "flow": Contender("flow", threshold=0.001),
-    "graph": Contender("graph"),
-    "cnn": Contender("cnn"),
+    "tracker": Baseline("tracker"),
+    "entailment": Baseline("entailment"),
+    "oks": Baseline("oks", threshold=0.001),
+    "iou": Baseline("iou", threshold=0.001),
+    "flow": Baseline("flow", threshold=0.001),
+    "graph": Baseline("graph"),
+    "cnn": Baseline("cnn"),
 }
 METHODS = tuple(_USUAL)
 
@@ -74,7 +74,7 @@ _ENTAILMENT = "pose_entailment_paper"
 """Name of the shipped network that compares two poses."""
 
 
-def contender(text: str) -> Contender:
+def parse_baseline(text: str) -> Baseline:
     """From METHOD[,NAME=VALUE…], such as `oks,memory=1,assignment=hungarian`.
 
     Raises OptionError for an unknown method or name, or a value that it cannot have.
@@ -111,9 +111,9 @@ def contender(text: str) -> Contender:
 
 
 class Run:
-    """A contender on one sequence."""
+    """A baseline on one sequence."""
 
-    def __init__(self, chosen: Contender) -> None:
+    def __init__(self, chosen: Baseline) -> None:
         self._observe: Callable[[ImageArray], None] | None = None
         if chosen.method == "tracker":
             from keytrack_ros.matching.open_matcher import open_matcher

@@ -17,15 +17,15 @@ from keytrack_ros.annotations.sequence import LabelledSequence, from_poses
 from keytrack_ros.errors import EvaluationError, InputError
 from keytrack_ros.evaluation.clear_mot import ClearCounts
 from keytrack_ros.evaluation.evaluate import score_sequence
-from keytrack_ros.evaluation.executors import as_done
+from keytrack_ros.evaluation.executors import run_jobs
 from keytrack_ros.evaluation.frames import SequencePair
 from keytrack_ros.evaluation.gallery import image_of
 from keytrack_ros.evaluation.identity import IdentityCounts
 from keytrack_ros.evaluation.protocol import Protocol
 from keytrack_ros.evaluation.scores import GROUPS
 from keytrack_ros.poses import FloatArray, Poses
-from keytrack_ros.research.baselines import Contender, Run
-from keytrack_ros.research.perturbation import perturbed, true_poses
+from keytrack_ros.research.baselines import Baseline, Run
+from keytrack_ros.research.perturbation import annotated_poses, perturbed
 
 TRUE, PERTURBED = "true", "perturbed"
 _FPS = 25.0
@@ -35,17 +35,17 @@ _RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Task:
-    """One sequence, to be tracked by all contenders.
+    """One sequence, to be tracked by all baselines.
 
     Attributes:
-        truth: its annotations.
+        ground_truth: its annotations.
         predictions: name of a set of predicted keypoints → the sequence with them.
         keypoints: the sets to compare on: `TRUE`, `PERTURBED`, and names of `predictions`.
         every: only every so many frames follow each other; all such sequences, one for each first frame, are tracked.
-        images: folder of the images; only for contenders that need them.
+        images: folder of the images; only for baselines that need them.
     """
 
-    truth: LabelledSequence
+    ground_truth: LabelledSequence
     predictions: Mapping[str, LabelledSequence]
     keypoints: tuple[str, ...]
     every: int = 1
@@ -54,7 +54,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Tracked:
-    """What a contender made of one sequence: counts of keypoints, switches of people by OKS, seconds for all frames."""
+    """What a baseline made of one sequence: counts of keypoints, switches of people by OKS, seconds for all frames."""
 
     clear: ClearCounts
     identity: IdentityCounts
@@ -67,29 +67,33 @@ class Tracked:
 
 
 Results = dict[tuple[str, str], Tracked]
-"""(Set of keypoints, name of a contender) → what became of a sequence."""
+"""(Set of keypoints, name of a baseline) → what became of a sequence."""
 
 
 def compare(
-    tasks: Sequence[Task], contenders: Sequence[Contender], protocol: Protocol, *, workers: int = 1
+    tasks: Sequence[Task], baselines: Sequence[Baseline], protocol: Protocol, *, workers: int = 1
 ) -> Iterator[tuple[int, Results]]:
     """Yields (place of the task, its results) as they are done, in any order.
 
     Raises KeytrackError as reading, scoring and the matchers do.
     """
-    yield from as_done(_compared, [(task, contenders, protocol) for task in tasks], workers)
+    yield from run_jobs(_compared, [(task, baselines, protocol) for task in tasks], workers)
 
 
-def _compared(task: Task, contenders: Sequence[Contender], protocol: Protocol) -> Results:
+def _compared(task: Task, baselines: Sequence[Baseline], protocol: Protocol) -> Results:
     results: Results = {}
     for kind in task.keypoints:
         poses = poses_of(kind, task)
-        for chosen in contenders:
+        for chosen in baselines:
             phases = [
                 _tracked(
-                    thinned(task.truth, task.every, first), poses[first :: task.every], chosen, protocol, task.images
+                    subsample(task.ground_truth, task.every, first),
+                    poses[first :: task.every],
+                    chosen,
+                    protocol,
+                    task.images,
                 )
-                for first in range(min(task.every, len(task.truth)))
+                for first in range(min(task.every, len(task.ground_truth)))
             ]
             results[kind, chosen.name] = reduce(add, phases)
     return results
@@ -98,12 +102,12 @@ def _compared(task: Task, contenders: Sequence[Contender], protocol: Protocol) -
 def poses_of(kind: str, task: Task) -> list[Poses]:
     """The poses of every frame from one of the sets of keypoints, without ids."""
     if kind in (TRUE, PERTURBED):
-        return true_poses(task.truth) if kind == TRUE else perturbed(task.truth)
-    prediction = SequencePair(task.truth, task.predictions[kind]).prediction
+        return annotated_poses(task.ground_truth) if kind == TRUE else perturbed(task.ground_truth)
+    prediction = SequencePair(task.ground_truth, task.predictions[kind]).prediction
     return [prediction.poses(k).with_fields(track_ids=None) for k in range(len(prediction))]
 
 
-def thinned(sequence: LabelledSequence, every: int, first: int = 0) -> LabelledSequence:
+def subsample(sequence: LabelledSequence, every: int, first: int = 0) -> LabelledSequence:
     """Every so many frames of a sequence, from the frame `first` on."""
     if every == 1:
         return sequence
@@ -112,23 +116,27 @@ def thinned(sequence: LabelledSequence, every: int, first: int = 0) -> LabelledS
 
 
 def _tracked(
-    truth: LabelledSequence, frames: Sequence[Poses], chosen: Contender, protocol: Protocol, images: Path | None
+    ground_truth: LabelledSequence, frames: Sequence[Poses], chosen: Baseline, protocol: Protocol, images: Path | None
 ) -> Tracked:
     run = Run(chosen)
-    size = frame_size(truth)
+    size = frame_size(ground_truth)
     seconds, tracked = 0.0, []
     for k, poses in enumerate(frames):
         image = None
         if chosen.needs_images:
-            image = None if images is None else image_of(images, truth, k)
+            image = None if images is None else image_of(images, ground_truth, k)
             if image is None:
-                raise InputError(f"{images}: there is no image for {truth.where(k)}, which '{chosen.name}' needs")
+                raise InputError(
+                    f"{images}: there is no image for {ground_truth.where(k)}, which '{chosen.name}' needs"
+                )
         began = perf_counter()
         ids = run.update(poses, size, k / _FPS, image)
         seconds += perf_counter() - began
         tracked.append(poses.with_fields(track_ids=ids))
-    prediction = from_poses(truth.name, f"{truth.source} tracked by {chosen.name}", truth.images, tracked)
-    parts = score_sequence(SequencePair(truth, prediction), protocol)
+    prediction = from_poses(
+        ground_truth.name, f"{ground_truth.source} tracked by {chosen.name}", ground_truth.images, tracked
+    )
+    parts = score_sequence(SequencePair(ground_truth, prediction), protocol)
     return Tracked(parts.clear, parts.identity, parts.person["OKS"].clear.switches, len(frames), seconds)
 
 
@@ -143,7 +151,7 @@ def frame_size(sequence: LabelledSequence) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Line:
-    """A contender on one set of keypoints, in percent.
+    """A baseline on one set of keypoints, in percent.
 
     Attributes:
         idsw: share of annotated keypoints at which the id switches, by the paper's groups, and in all.
@@ -173,7 +181,7 @@ class Line:
 
 
 def line(tracked: Sequence[Tracked]) -> Line:
-    """The figures of one contender over all sequences.
+    """The figures of one baseline over all sequences.
 
     Raises EvaluationError if nothing of them is annotated.
     """

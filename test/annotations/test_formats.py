@@ -21,14 +21,14 @@ from keytrack_ros.annotations.sequence import LabelledSequence
 from keytrack_ros.evaluation.evaluate import evaluate
 from keytrack_ros.evaluation.protocol import OFFICIAL
 from keytrack_ros.media.posetrack_writer import PoseTrackWriter
-from test.evaluation.scenes import Person, random_prediction, random_truth, sequence
+from test.evaluation.toy_sequences import Person, random_ground_truth, random_prediction, sequence
 from test.people import people
 
 REGION = np.array([[300.0, 145], [1000, 145], [1000.5, 400]])
 
 
 @pytest.fixture
-def truth() -> LabelledSequence:
+def ground_truth() -> LabelledSequence:
     frames = [
         [Person(7, 100.25, without=["nose", "left_ankle"]), Person(3, 400)],
         [],
@@ -45,20 +45,20 @@ def assert_same(a: LabelledSequence, b: LabelledSequence, *, tolerance: float = 
 
 
 @pytest.mark.parametrize("write", [write_posetrack17, write_posetrack18])
-def test_json_round_trip(truth: LabelledSequence, tmp_path: Path, write: Any):
-    write(truth, tmp_path / "000001_mpii_test.json")
+def test_json_round_trip(ground_truth: LabelledSequence, tmp_path: Path, write: Any):
+    write(ground_truth, tmp_path / "000001_mpii_test.json")
     again = read_posetrack(tmp_path / "000001_mpii_test.json")
-    assert_same(truth, again)
-    np.testing.assert_allclose(again.head_boxes, truth.head_boxes)
-    assert again.visibility.tolist() == truth.visibility.tolist()
+    assert_same(ground_truth, again)
+    np.testing.assert_allclose(again.head_boxes, ground_truth.head_boxes)
+    assert again.visibility.tolist() == ground_truth.visibility.tolist()
     assert [image.labelled for image in again.images] == [True, False, True]
-    assert [image.file_name for image in again.images] == [image.file_name for image in truth.images]
+    assert [image.file_name for image in again.images] == [image.file_name for image in ground_truth.images]
     for image in again.images:
         np.testing.assert_array_equal(image.ignore_regions, [REGION, REGION + 1])
 
 
-def test_posetrack18_layout(truth: LabelledSequence, tmp_path: Path):
-    write_posetrack18(truth, tmp_path / "a.json")
+def test_posetrack18_layout(ground_truth: LabelledSequence, tmp_path: Path):
+    write_posetrack18(ground_truth, tmp_path / "a.json")
     data = json.loads((tmp_path / "a.json").read_text())
     assert data["categories"][0]["keypoints"] == list(skeleton.POSETRACK17)
     first = data["annotations"][0]
@@ -73,8 +73,8 @@ def test_posetrack18_layout(truth: LabelledSequence, tmp_path: Path):
     assert [image["id"] for image in data["images"]] == [10000010000, 10000010001, 10000010002]
 
 
-def test_posetrack17_layout(truth: LabelledSequence, tmp_path: Path):
-    write_posetrack17(truth, tmp_path / "a.json")
+def test_posetrack17_layout(ground_truth: LabelledSequence, tmp_path: Path):
+    write_posetrack17(ground_truth, tmp_path / "a.json")
     entry = json.loads((tmp_path / "a.json").read_text())["annolist"][0]
     rectangle = entry["annorect"][0]
     assert rectangle["track_id"] == [7]
@@ -131,8 +131,8 @@ def test_what_the_tracker_writes_is_read(tmp_path: Path):
 
 
 def test_bag_round_trip(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    truth = random_truth(3)
-    prediction = random_prediction(3, truth).renumbered(1)
+    ground_truth = random_ground_truth(3)
+    prediction = random_prediction(3, ground_truth).renumbered(1)
     write_bag(prediction, tmp_path / "bag")
     again = read_bag(tmp_path / "bag")
     # A bag has no confidence for an absent keypoint, and coordinates of single precision.
@@ -150,9 +150,9 @@ def test_ids_become_small_integers_in_order_of_appearance():
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_conversion_through_each_format_keeps_the_scores(tmp_path: Path, form: str):
-    truth = random_truth(5)
-    prediction = random_prediction(5, truth)
-    write_posetrack18(truth, tmp_path / "gt.json")
+    ground_truth = random_ground_truth(5)
+    prediction = random_prediction(5, ground_truth)
+    write_posetrack18(ground_truth, tmp_path / "gt.json")
     write_posetrack18(prediction, tmp_path / "pred.json")
     (there,) = convert(tmp_path / "pred.json", tmp_path / "there", form)
     (back,) = convert(there, tmp_path / "back.json", "posetrack18")

@@ -14,15 +14,15 @@ from keytrack_ros.cli.app import app
 from keytrack_ros.evaluation.protocol import CLEAN
 from keytrack_ros.evaluation.scores import GROUPS
 from keytrack_ros.media.bag_writer import BagWriter
-from test.evaluation.scenes import random_prediction, random_truth, score
+from test.evaluation.toy_sequences import random_ground_truth, random_prediction, score
 
 
 @pytest.fixture
 def folders(tmp_path: Path) -> tuple[Path, Path]:
     """Two sequences, annotated and predicted."""
     for seed, name in enumerate(("000001_mpii_test", "000002_mpii_test")):
-        truth = random_truth(seed)
-        for side, data in (("gt", truth), ("pred", random_prediction(seed, truth))):
+        ground_truth = random_ground_truth(seed)
+        for side, data in (("gt", ground_truth), ("pred", random_prediction(seed, ground_truth))):
             (tmp_path / side).mkdir(exist_ok=True)
             write_posetrack18(data, tmp_path / side / f"{name}.json")
     return tmp_path / "gt", tmp_path / "pred"
@@ -57,31 +57,31 @@ def test_processes_give_the_same_numbers(folders: tuple[Path, Path], tmp_path: P
 def test_single_files(folders: tuple[Path, Path], tmp_path: Path):
     gt, pred = (folder / "000001_mpii_test.json" for folder in folders)
     assert run("evaluate", gt, pred, "--mode", "clean", "--json", tmp_path / "a.json")[0] == 0
-    truth = random_truth(0)
-    expected = score(truth, random_prediction(0, truth), CLEAN)
+    ground_truth = random_ground_truth(0)
+    expected = score(ground_truth, random_prediction(0, ground_truth), CLEAN)
     assert json.loads((tmp_path / "a.json").read_text())["joints"]["MOTA"]["total"] == pytest.approx(
         expected.totals["MOTA"]
     )
 
 
 def test_recorded_poses_find_their_frames_by_the_stamps_of_the_bag(folders: tuple[Path, Path], tmp_path: Path):
-    truth = random_truth(0)
-    stamps = [10**9 + 40_000_000 * k for k in range(len(truth))]
+    ground_truth = random_ground_truth(0)
+    stamps = [10**9 + 40_000_000 * k for k in range(len(ground_truth))]
     with BagWriter(tmp_path / "images") as bag:
         for stamp in reversed(stamps):
             bag.write_image("/camera", np.zeros((4, 4, 3), np.uint8), stamp)
     kept = [0, 1, 3]
     with BagWriter(tmp_path / "tracks") as bag:
         for k in kept:
-            bag.write_poses(truth.poses(k), stamps[k], (640, 480))
+            bag.write_poses(ground_truth.poses(k), stamps[k], (640, 480))
     gt = folders[0] / "000001_mpii_test.json"
     arguments = ("evaluate", gt, tmp_path / "tracks", "--mode", "clean", "--json", tmp_path / "scores.json")
     code, output = run(*arguments, "--recording", tmp_path / "images")
     assert code == 0, output
-    assert f"no poses for {len(truth) - 3} of {len(truth)} frames" in output
+    assert f"no poses for {len(ground_truth) - 3} of {len(ground_truth)} frames" in output
     recall = json.loads((tmp_path / "scores.json").read_text())["joints"]["recall"]["nose"]
-    rows = np.concatenate([np.arange(*truth.rows(k).indices(truth.people)) for k in kept])
-    assert recall == pytest.approx(100 * truth.present[rows, 0].sum() / truth.present[:, 0].sum())
+    rows = np.concatenate([np.arange(*ground_truth.rows(k).indices(ground_truth.people)) for k in kept])
+    assert recall == pytest.approx(100 * ground_truth.present[rows, 0].sum() / ground_truth.present[:, 0].sum())
     assert run(*arguments)[0] == 1  # without the bag, frames are missing
 
 

@@ -56,13 +56,13 @@ def write_walk(folder: Path, kind: str, storage: StoragePlugin, topic: str = "/c
     return write_bag(folder, messages, storage)
 
 
-def truth_of_walk(name: str, frames: int = FRAMES) -> LabelledSequence:
+def ground_truth_of_walk(name: str, frames: int = FRAMES) -> LabelledSequence:
     """The walkers as annotated: 3 people with heads of 30 x 40 px."""
     images = tuple(Image(f"images/{name}/{k:06d}.jpg", image_id=k, size=FRAME_SIZE) for k in range(frames))
     poses = [people(*places, track_ids=np.arange(3)) for places in walk(frames, 3)]
-    truth = from_poses(name, name, images, poses)
-    corner = truth.keypoints[:, 2] - np.array([15, 0])
-    return replace(truth, head_boxes=np.concatenate([corner, corner + np.array([30, 40])], 1))
+    ground_truth = from_poses(name, name, images, poses)
+    corner = ground_truth.keypoints[:, 2] - np.array([15, 0])
+    return replace(ground_truth, head_boxes=np.concatenate([corner, corner + np.array([30, 40])], 1))
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def bags(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], Path]:
     folder = tmp_path_factory.mktemp("bags")
     (folder / "gt").mkdir()
     for name in KINDS:
-        write_posetrack18(truth_of_walk(name), folder / "gt" / f"{name}.json")
+        write_posetrack18(ground_truth_of_walk(name), folder / "gt" / f"{name}.json")
     return [write_walk(folder / name, *kind) for name, kind in KINDS.items()], folder / "gt"
 
 
@@ -85,10 +85,10 @@ def replay(*arguments: object) -> tuple[int, str, str]:
 def test_two_replays_are_equal_byte_for_byte_and_scored(
     tmp_path: Path, bags: tuple[list[Path], Path], networks: Path
 ) -> None:
-    sources, truth = bags
+    sources, ground_truth = bags
     for out, workers in (("a", 2), ("b", 1)):
         report = ("--report", tmp_path / f"{out}.html")
-        arguments = ("-o", tmp_path / out, "--gt", truth, "--models", networks, "--workers", workers, *report)
+        arguments = ("-o", tmp_path / out, "--gt", ground_truth, "--models", networks, "--workers", workers, *report)
         code, stdout, stderr = replay(*sources, *arguments)
         assert code == 0, stderr
         for name in KINDS:
@@ -110,8 +110,8 @@ def test_two_replays_are_equal_byte_for_byte_and_scored(
 def test_one_bag_and_a_parameter_file(tmp_path: Path, bags: tuple[list[Path], Path], networks: Path) -> None:
     params = tmp_path / "tracker.yaml"
     params.write_text("tracker:\n  ros__parameters:\n    detector.score_threshold: 1.0\n    image: /camera\n")
-    truth = bags[1] / "raw_mcap.json"
-    arguments = (bags[0][0], "-o", tmp_path / "out", "--gt", truth, "--models", networks, "--params", params)
+    ground_truth = bags[1] / "raw_mcap.json"
+    arguments = (bags[0][0], "-o", tmp_path / "out", "--gt", ground_truth, "--models", networks, "--params", params)
     code, stdout, _ = replay(*arguments, "--mode", "clean")
     assert code == 0
     assert "mode clean" in stdout
@@ -123,7 +123,7 @@ def test_of_a_bag_that_was_cut_off_what_is_there_is_scored(tmp_path: Path, netwo
     bag = write_walk(tmp_path / "walk", "raw", StoragePlugin.MCAP)
     file = bag / "walk.mcap"
     file.write_bytes(file.read_bytes()[: file.stat().st_size * 2 // 3])
-    write_posetrack18(truth_of_walk("walk"), tmp_path / "gt.json")
+    write_posetrack18(ground_truth_of_walk("walk"), tmp_path / "gt.json")
     code, stdout, stderr = replay(file, "-o", tmp_path / "out", "--gt", tmp_path / "gt.json", "--models", networks)
     assert code == 0, stderr
     frames = json.loads((tmp_path / "out/summary.json").read_text())["frames"]
@@ -141,7 +141,7 @@ def test_an_image_that_cannot_be_read_counts_as_nobody_found(tmp_path: Path, net
     ]
     messages[2][2].step = 7
     bag = write_bag(tmp_path / "walk", messages)
-    write_posetrack18(truth_of_walk("walk"), tmp_path / "gt.json")
+    write_posetrack18(ground_truth_of_walk("walk"), tmp_path / "gt.json")
     arguments = (bag, "-o", tmp_path / "out", "--gt", tmp_path / "gt.json", "--models", networks, "--mode", "clean")
     code, _, stderr = replay(*arguments)
     assert code == 0, stderr
@@ -213,7 +213,7 @@ def test_errors_are_one_line(
     tmp_path: Path, bags: tuple[list[Path], Path], networks: Path, arguments: list[str], words: str
 ) -> None:
     (tmp_path / "other").mkdir()
-    write_posetrack18(truth_of_walk("raw_mcap"), tmp_path / "other/raw_mcap.json")
+    write_posetrack18(ground_truth_of_walk("raw_mcap"), tmp_path / "other/raw_mcap.json")
     if arguments == ["{two}"]:
         left, right = (image_message(draw_frame([]), BASE_NS) for _ in range(2))
         write_bag(tmp_path / "two", [("/left", BASE_NS, left), ("/right", BASE_NS, right)])

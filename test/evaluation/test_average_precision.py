@@ -9,13 +9,13 @@ from keytrack_ros import skeleton
 from keytrack_ros.evaluation.average_precision import assign_poses
 from keytrack_ros.evaluation.frames import SequencePair
 from keytrack_ros.evaluation.protocol import CLEAN, OFFICIAL
-from test.evaluation.scenes import Person, score, sequence
+from test.evaluation.toy_sequences import Person, score, sequence
 
 TWO = [Person(1, 100), Person(2, 400)]
 
 
-def assigned(truth: list[Person], prediction: list[Person], *, official: bool) -> list[int]:
-    (frame,) = SequencePair(sequence([truth]), sequence([prediction])).frames("with_people")
+def assigned(ground_truth: list[Person], prediction: list[Person], *, official: bool) -> list[int]:
+    (frame,) = SequencePair(sequence([ground_truth]), sequence([prediction])).frames("with_people")
     return assign_poses(frame, official=official).tolist()
 
 
@@ -81,18 +81,18 @@ def test_equally_good_poses():
 def test_joint_that_is_never_annotated():
     # Never predicted either: poseval averages a 0 in. Predicted: no AP, but precision 0 is averaged in.
     nose = skeleton.INDEX["nose"]
-    truth = sequence([[Person(1, 100, without=["nose"])]])
+    ground_truth = sequence([[Person(1, 100, without=["nose"])]])
     silent = sequence([[Person(1, 100, score=1.0, without=["nose"])]])
     wrong = sequence([[Person(1, 100, score=1.0)]])
-    scores = score(truth, silent, OFFICIAL)
+    scores = score(ground_truth, silent, OFFICIAL)
     assert scores.joints["AP"][nose] == 0
     assert scores.totals["AP"] == pytest.approx(100 * 14 / 15)
-    scores = score(truth, wrong, OFFICIAL)
+    scores = score(ground_truth, wrong, OFFICIAL)
     assert np.isnan(scores.joints["AP"][nose])
     assert scores.totals["AP"] == pytest.approx(100)
     assert scores.totals["AP_precision"] == pytest.approx(100 * 14 / 15)
     for prediction in (silent, wrong):
-        scores = score(truth, prediction, CLEAN)
+        scores = score(ground_truth, prediction, CLEAN)
         assert np.isnan(scores.joints["AP"][nose])
         assert scores.totals["AP"] == pytest.approx(100)
 
@@ -106,11 +106,11 @@ def test_annotated_but_never_predicted_joint_has_ap_zero():
 def test_predictions_in_ignore_regions_do_not_count():
     # The ghost stands in the region; of person 2 it covers all but the head, which is annotated at 100..142.
     region = np.array([[300.0, 145], [1000, 145], [1000, 400], [300, 400]])
-    truth = sequence([[*TWO]], ignore_regions=(region,))
+    ground_truth = sequence([[*TWO]], ignore_regions=(region,))
     found = sequence([[Person(1, 100, score=0.5), Person(2, 400, score=0.5), Person(9, 700, y=200.0, score=0.9)]])
     for protocol in (CLEAN, OFFICIAL):
-        scores = score(truth, found, protocol)
+        scores = score(ground_truth, found, protocol)
         assert scores.totals["AP"] == pytest.approx(100)
         assert scores.counts["false_positives"].sum() == 0
-    assert score(truth, found).counts["objects"][skeleton.INDEX["nose"]] == 2
-    assert score(truth, found).counts["objects"][skeleton.INDEX["left_ankle"]] == 1
+    assert score(ground_truth, found).counts["objects"][skeleton.INDEX["nose"]] == 2
+    assert score(ground_truth, found).counts["objects"][skeleton.INDEX["left_ankle"]] == 1

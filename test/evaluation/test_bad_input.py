@@ -22,7 +22,7 @@ from keytrack_ros.evaluation.frames import SequencePair
 from keytrack_ros.evaluation.protocol import CLEAN
 from keytrack_ros.media.bag_writer import POSES_TOPIC, BagWriter
 from keytrack_ros.media.messages import TRACKED_POSES, poses_to_message, typestore
-from test.evaluation.scenes import Person, score, sequence
+from test.evaluation.toy_sequences import Person, score, sequence
 from test.people import people
 
 NAME = "000001_mpii_test"
@@ -59,8 +59,10 @@ def test_different_frames():
 def test_names_of_images_need_not_agree_if_frames_are_counted():
     # A tracker that was given the video calls its frames walk/000000.jpg, walk/000001.jpg, …
     named = sequence(FRAMES)
-    truth = replace(named, images=tuple(replace(i, file_name=f"a/{k + 17}.png") for k, i in enumerate(named.images)))
-    SequencePair(truth, replace(named, images=tuple(replace(i, image_id=None) for i in named.images)))
+    ground_truth = replace(
+        named, images=tuple(replace(i, file_name=f"a/{k + 17}.png") for k, i in enumerate(named.images))
+    )
+    SequencePair(ground_truth, replace(named, images=tuple(replace(i, image_id=None) for i in named.images)))
 
 
 def test_sequence_missing_on_one_side(tmp_path: Path):

@@ -35,20 +35,20 @@ def test_keypoints_are_found_in_true_boxes(tmp_path: Path) -> None:
     places = walk(3, 2)
     images = tuple(Image(f"images/{k}.png", size=FRAME_SIZE) for k in range(4))
     poses = [people(*here, track_ids=np.array([4, 9])) for here in places]
-    truth = from_poses("walk", "walk.json", images, [*poses, people()])
+    ground_truth = from_poses("walk", "walk.json", images, [*poses, people()])
     for k, here in enumerate(places):
         cv2.imwrite(str(tmp_path / f"{k}.png"), draw_frame(here))
     # The toy people are 60 x 160 px; their keypoints reach over 0.8 of that.
-    centre = (truth.boxes[:, :2] + truth.boxes[:, 2:]) / 2
-    truth = replace(truth, boxes=np.concatenate([centre - (30, 80), centre + np.array([30, 80])], 1))
+    centre = (ground_truth.boxes[:, :2] + ground_truth.boxes[:, 2:]) / 2
+    ground_truth = replace(ground_truth, boxes=np.concatenate([centre - (30, 80), centre + np.array([30, 80])], 1))
     networks = write_networks(tmp_path / "networks")
     estimator = Estimator(inference=InferenceOptions(models=str(networks)))
-    found = true_boxes.found_in_boxes(truth, tmp_path, estimator)
-    assert found.track_ids.tolist() == truth.track_ids.tolist()
-    assert np.abs(found.keypoints - truth.keypoints).max() < 3
+    found = true_boxes.found_in_boxes(ground_truth, tmp_path, estimator)
+    assert found.track_ids.tolist() == ground_truth.track_ids.tolist()
+    assert np.abs(found.keypoints - ground_truth.keypoints).max() < 3
     (tmp_path / "1.png").unlink()
     with pytest.raises(InputError, match=r"there is no image for walk\.json: .*frame 1"):
-        true_boxes.found_in_boxes(truth, tmp_path, estimator)
+        true_boxes.found_in_boxes(ground_truth, tmp_path, estimator)
 
 
 @pytest.mark.parametrize("name", ["graph", "cnn"])
@@ -63,9 +63,9 @@ def test_rivals_learn_and_can_be_compared(tmp_path: Path, name: str) -> None:
     accuracy = rivals.train(network(), loss, data, tmp_path / "weights.pt", steps=2, batch=8, rate=1e-3)
     torch.set_num_threads(threads)
     assert 0 <= accuracy <= 1
-    from keytrack_ros.research.baselines import Run, contender
+    from keytrack_ros.research.baselines import Run, parse_baseline
 
-    run = Run(contender(f"{name},weights={tmp_path / 'weights.pt'}"))
+    run = Run(parse_baseline(f"{name},weights={tmp_path / 'weights.pt'}"))
     assert run.update(people((100, 200), (400, 200)), FRAME_SIZE, 0.0, None).tolist() == [1, 2]
     assert len(run.update(people((100, 200), (400, 200)), FRAME_SIZE, 0.1, None)) == 2
 
@@ -77,7 +77,7 @@ def test_places_are_those_of_the_pairs(tmp_path: Path) -> None:
     sampler = rivals.PairSampler(tracks, 4, "distinct", (4096, 4096))
     batch = sampler.nearest_batch(16, np.random.default_rng(0))  # as annotated
     (current, _), (visible, _) = rivals.places(batch)
-    truth = tracks.keypoints / tracks.sizes[tracks.video][:, None]
-    apart = np.where(visible[:, None, :, None], np.abs(current[:, None] - truth[None]), 0).max((2, 3)).min(1)
+    ground_truth = tracks.keypoints / tracks.sizes[tracks.video][:, None]
+    apart = np.where(visible[:, None, :, None], np.abs(current[:, None] - ground_truth[None]), 0).max((2, 3)).min(1)
     assert (visible.sum(1) >= 12).all()
     assert apart.max() < 1 / 4096

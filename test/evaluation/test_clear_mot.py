@@ -12,7 +12,7 @@ from keytrack_ros.evaluation.evaluate import combined, score_sequence
 from keytrack_ros.evaluation.frames import SequencePair
 from keytrack_ros.evaluation.protocol import CLEAN, OFFICIAL
 from keytrack_ros.evaluation.scores import Scores
-from test.evaluation.scenes import HEAD_SIZE, Person, score, sequence
+from test.evaluation.toy_sequences import HEAD_SIZE, Person, score, sequence
 
 NOSE = skeleton.INDEX["nose"]
 
@@ -27,22 +27,22 @@ def pair(a: int, b: int) -> list[Person]:
 
 
 def test_swap_of_two_identities():
-    truth = sequence([pair(1, 2)] * 4)
+    ground_truth = sequence([pair(1, 2)] * 4)
     prediction = sequence([pair(5, 6), pair(5, 6), pair(6, 5), pair(6, 5)])
-    clean = score(truth, prediction, CLEAN)
+    clean = score(ground_truth, prediction, CLEAN)
     assert counts(clean) == {"misses": 0, "switches": 2, "false_positives": 0, "objects": 8, "detections": 8}
     assert clean.totals["MOTA"] == pytest.approx(75)
     assert clean.totals["IDSW"] == pytest.approx(25)
     # poseval leaves the last frame out: 2 of 6.
-    official = score(truth, prediction, OFFICIAL)
+    official = score(ground_truth, prediction, OFFICIAL)
     assert counts(official)["objects"] == 6
     assert official.totals["MOTA"] == pytest.approx(100 * 4 / 6)
 
 
 def test_frame_without_predictions():
-    truth = sequence([[*pair(1, 2), Person(3, 700)]] * 3)
+    ground_truth = sequence([[*pair(1, 2), Person(3, 700)]] * 3)
     prediction = sequence([[*pair(1, 2), Person(3, 700)], [], [*pair(1, 2), Person(3, 700)]])
-    assert counts(score(truth, prediction, CLEAN)) == {
+    assert counts(score(ground_truth, prediction, CLEAN)) == {
         "misses": 3,
         "switches": 0,
         "false_positives": 0,
@@ -50,7 +50,7 @@ def test_frame_without_predictions():
         "detections": 6,
     }
     # poseval: one miss and one false positive, whoever is there; its last frame does not count.
-    assert counts(score(truth, prediction, OFFICIAL)) == {
+    assert counts(score(ground_truth, prediction, OFFICIAL)) == {
         "misses": 1,
         "switches": 0,
         "false_positives": 1,
@@ -77,9 +77,9 @@ def test_frames_without_people_at_start_and_end():
 
 
 def test_a_valid_match_is_kept_though_another_is_nearer():
-    truth = sequence([[Person(1, 100)]] * 2)
+    ground_truth = sequence([[Person(1, 100)]] * 2)
     prediction = sequence([[Person(5, 110)], [Person(6, 100), Person(5, 110)]])
-    assert counts(score(truth, prediction)) == {
+    assert counts(score(ground_truth, prediction)) == {
         "misses": 0,
         "switches": 0,
         "false_positives": 1,
@@ -89,9 +89,9 @@ def test_a_valid_match_is_kept_though_another_is_nearer():
 
 
 def test_switch_is_counted_after_a_gap():
-    truth = sequence([[Person(1, 100)]] * 3)
+    ground_truth = sequence([[Person(1, 100)]] * 3)
     prediction = sequence([[Person(5, 100)], [Person(7, 900)], [Person(6, 100)]])
-    assert counts(score(truth, prediction)) == {
+    assert counts(score(ground_truth, prediction)) == {
         "misses": 1,
         "switches": 1,
         "false_positives": 1,
@@ -102,9 +102,9 @@ def test_switch_is_counted_after_a_gap():
 
 def test_as_many_matches_as_possible_then_the_nearest():
     # Annotated at 100 and 120, predicted at 90 and 108: 100 is nearer to 108, but then 120 would stay alone.
-    truth = sequence([[Person(1, 100), Person(2, 120)]])
+    ground_truth = sequence([[Person(1, 100), Person(2, 120)]])
     prediction = sequence([[Person(5, 90), Person(6, 108)]])
-    scores = score(truth, prediction)
+    scores = score(ground_truth, prediction)
     assert counts(scores)["detections"] == 2
     assert scores.totals["MOTP"] == pytest.approx(100 * (1 - (10 + 12) / 2 / HEAD_SIZE))
 
@@ -112,36 +112,38 @@ def test_as_many_matches_as_possible_then_the_nearest():
 def test_two_objects_claim_one_hypothesis():
     # Object 1 had hypothesis 5 first, object 2 more recently; in the last but one frame both are near it. Object 1
     # stands first in the file and is 6 px off, object 2 is 3 px off.
-    truth = sequence([[Person(1, 100)], [Person(2, 100)], [Person(1, 94), Person(2, 103)], [Person(1, 100)]])
+    ground_truth = sequence([[Person(1, 100)], [Person(2, 100)], [Person(1, 94), Person(2, 103)], [Person(1, 100)]])
     prediction = sequence([[Person(5, 100)]] * 4)
     last_frame_kept = replace(OFFICIAL, drop_last_frame=False)
-    clean, official = score(truth, prediction, CLEAN), score(truth, prediction, last_frame_kept)
+    clean, official = score(ground_truth, prediction, CLEAN), score(ground_truth, prediction, last_frame_kept)
     assert counts(clean) == counts(official)
     assert clean.totals["MOTP"] == pytest.approx(100 * (1 - 3 / HEAD_SIZE / 4))
-    reversed_truth = sequence([[Person(1, 100)], [Person(2, 100)], [Person(2, 103), Person(1, 94)], [Person(1, 100)]])
-    assert score(reversed_truth, prediction, CLEAN).totals["MOTP"] == pytest.approx(clean.totals["MOTP"])
+    reversed_ground_truth = sequence(
+        [[Person(1, 100)], [Person(2, 100)], [Person(2, 103), Person(1, 94)], [Person(1, 100)]]
+    )
+    assert score(reversed_ground_truth, prediction, CLEAN).totals["MOTP"] == pytest.approx(clean.totals["MOTP"])
     assert official.totals["MOTP_events"] < clean.totals["MOTP_events"]
 
 
 def test_motp():
     # 3 px off in both frames that poseval counts: 0.1 head sizes. poseval counts each pair once more.
-    truth, prediction = sequence([[Person(1, 100)]] * 3), sequence([[Person(5, 103)]] * 3)
-    assert score(truth, prediction, CLEAN).totals["MOTP"] == pytest.approx(90)
-    official = score(truth, prediction, OFFICIAL)
+    ground_truth, prediction = sequence([[Person(1, 100)]] * 3), sequence([[Person(5, 103)]] * 3)
+    assert score(ground_truth, prediction, CLEAN).totals["MOTP"] == pytest.approx(90)
+    official = score(ground_truth, prediction, OFFICIAL)
     assert official.totals["MOTP"] == pytest.approx(80)
     assert official.totals["MOTP_events"] == pytest.approx(90)
 
 
 def test_joint_that_is_never_annotated():
-    truth = sequence([[Person(1, 100, without=["nose"])]] * 3)
+    ground_truth = sequence([[Person(1, 100, without=["nose"])]] * 3)
     for prediction in (sequence([[Person(1, 100, without=["nose"])]] * 3), sequence([[Person(1, 100)]] * 3)):
-        official = score(truth, prediction, OFFICIAL)
+        official = score(ground_truth, prediction, OFFICIAL)
         assert np.isnan(official.joints["MOTA"][NOSE])
         assert official.totals["MOTA"] == pytest.approx(100)
         assert official.joints["MOTP"][NOSE] == 0
         assert official.totals["MOTP"] == pytest.approx(100 * 14 / 15)
         assert np.isnan(official.group("MOTA")["Head"])
-        clean = score(truth, prediction, CLEAN)
+        clean = score(ground_truth, prediction, CLEAN)
         assert clean.totals["MOTP"] == pytest.approx(100)
         assert clean.group("MOTA")["Head"] == pytest.approx(100)
 

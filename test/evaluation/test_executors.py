@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from keytrack_ros.errors import InputError, KeytrackError
-from keytrack_ros.evaluation.executors import as_done
+from keytrack_ros.evaluation.executors import run_jobs
 
 
 def doubled(number: int) -> tuple[int, int]:
@@ -22,7 +22,7 @@ def doubled(number: int) -> tuple[int, int]:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_results_have_the_places_of_their_jobs(workers: int) -> None:
-    done = dict(as_done(doubled, [(k,) for k in range(5)], workers))
+    done = dict(run_jobs(doubled, [(k,) for k in range(5)], workers))
     assert [done[k][0] for k in range(5)] == [0, 2, 4, 6, 8]
     assert (os.getpid() in {process for _, process in done.values()}) == (workers == 1)
 
@@ -30,9 +30,9 @@ def test_results_have_the_places_of_their_jobs(workers: int) -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_errors_arrive_as_they_are(workers: int) -> None:
     with pytest.raises(InputError, match="minus one: no"):
-        dict(as_done(doubled, [(1,), (-1,)], workers))
+        dict(run_jobs(doubled, [(1,), (-1,)], workers))
 
 
 def test_a_killed_process_is_said() -> None:
     with pytest.raises(KeytrackError, match="a process was killed, as happens where memory runs out"):
-        dict(as_done(doubled, [(1,), (-2,)], 2))
+        dict(run_jobs(doubled, [(1,), (-2,)], 2))

@@ -15,7 +15,7 @@ from keytrack_ros.evaluation.evaluate import combined, score_sequence
 from keytrack_ros.evaluation.frames import SequencePair, strictly_inside
 from keytrack_ros.evaluation.protocol import CLEAN, OFFICIAL
 from keytrack_ros.evaluation.scores import Scores
-from test.evaluation.scenes import Person, random_prediction, random_truth, rows_of, score, sequence
+from test.evaluation.toy_sequences import Person, random_ground_truth, random_prediction, rows_of, score, sequence
 
 seeds = st.integers(0, 2**32 - 1)
 quick = settings(max_examples=25, deadline=None)
@@ -53,10 +53,10 @@ def with_other_ids(source: LabelledSequence, seed: int) -> LabelledSequence:
 
 @quick
 @given(seeds)
-def test_truth_against_itself_is_perfect(seed: int):
-    truth = random_truth(seed)
-    scores = score(truth, truth, CLEAN)
-    annotated = truth.present.any(0)
+def test_ground_truth_against_itself_is_perfect(seed: int):
+    ground_truth = random_ground_truth(seed)
+    scores = score(ground_truth, ground_truth, CLEAN)
+    annotated = ground_truth.present.any(0)
     for name, values in scores.joints.items():
         assert values[annotated] == pytest.approx(0.0 if name == "IDSW" else 100.0), name
         assert np.isnan(values[~annotated]).all()
@@ -68,10 +68,12 @@ def test_truth_against_itself_is_perfect(seed: int):
 
 @quick
 @given(seeds)
-def test_truth_against_itself_is_perfect_in_poseval_where_all_is_annotated(seed: int):
+def test_ground_truth_against_itself_is_perfect_in_poseval_where_all_is_annotated(seed: int):
     random = np.random.default_rng(seed)
-    truth = sequence([[Person(g, 200 + 150 * g + random.normal(), score=0.5) for g in range(4)] for _ in range(5)])
-    scores = score(truth, truth, OFFICIAL)
+    ground_truth = sequence(
+        [[Person(g, 200 + 150 * g + random.normal(), score=0.5) for g in range(4)] for _ in range(5)]
+    )
+    scores = score(ground_truth, ground_truth, OFFICIAL)
     for name, total in scores.totals.items():
         assert total == pytest.approx(0 if name == "IDSW" else 100), name
 
@@ -79,22 +81,24 @@ def test_truth_against_itself_is_perfect_in_poseval_where_all_is_annotated(seed:
 @quick
 @given(seeds, st.sampled_from([15.0, 60.0, 200.0]), st.sampled_from([CLEAN, OFFICIAL]))
 def test_names_of_tracks_do_not_matter(seed: int, apart: float, protocol):
-    truth = random_truth(seed, apart=apart)
-    prediction = random_prediction(seed, truth)
-    renamed = score(with_other_ids(truth, seed + 2), with_other_ids(prediction, seed + 3), protocol)
-    assert plain(renamed) == numbers(score(truth, prediction, protocol))
+    ground_truth = random_ground_truth(seed, apart=apart)
+    prediction = random_prediction(seed, ground_truth)
+    renamed = score(with_other_ids(ground_truth, seed + 2), with_other_ids(prediction, seed + 3), protocol)
+    assert plain(renamed) == numbers(score(ground_truth, prediction, protocol))
 
 
 @quick
 @given(seeds, st.sampled_from([CLEAN, OFFICIAL]))
 def test_ids_that_two_sequences_share_or_exchange_do_not_matter(seed: int, protocol):
-    truths = [random_truth(seed + k) for k in range(2)]
-    pairs = [(truth, random_prediction(seed + k, truth)) for k, truth in enumerate(truths)]
+    ground_truths = [random_ground_truth(seed + k) for k in range(2)]
+    pairs = [(ground_truth, random_prediction(seed + k, ground_truth)) for k, ground_truth in enumerate(ground_truths)]
     exchanged = []
-    for k, (truth, prediction) in enumerate(pairs):
+    for k, (ground_truth, prediction) in enumerate(pairs):
         # Both sequences draw their names from one pool: some are common to both, some change sides.
         ids = np.random.default_rng(seed).permutation(1000)[500 * k : 500 * k + 500]
-        exchanged.append(tuple(replace(side, track_ids=ids[side.track_ids % 500]) for side in (truth, prediction)))
+        exchanged.append(
+            tuple(replace(side, track_ids=ids[side.track_ids % 500]) for side in (ground_truth, prediction))
+        )
     before, after = (
         combined([score_sequence(SequencePair(*pair), protocol) for pair in both], protocol)
         for both in (pairs, exchanged)
@@ -105,30 +109,30 @@ def test_ids_that_two_sequences_share_or_exchange_do_not_matter(seed: int, proto
 @quick
 @given(seeds, st.sampled_from([15.0, 60.0, 200.0]))
 def test_order_of_people_does_not_matter(seed: int, apart: float):
-    truth = random_truth(seed, apart=apart)
-    prediction = random_prediction(seed, truth)
-    reordered = score(shuffled(truth, seed + 2), shuffled(prediction, seed + 3), CLEAN)
-    assert plain(reordered) == numbers(score(truth, prediction, CLEAN))
+    ground_truth = random_ground_truth(seed, apart=apart)
+    prediction = random_prediction(seed, ground_truth)
+    reordered = score(shuffled(ground_truth, seed + 2), shuffled(prediction, seed + 3), CLEAN)
+    assert plain(reordered) == numbers(score(ground_truth, prediction, CLEAN))
 
 
 @quick
 @given(seeds)
 def test_order_of_people_does_not_matter_to_poseval_where_they_are_apart(seed: int):
-    truth = random_truth(seed, apart=200.0)
-    prediction = random_prediction(seed, truth)
-    reordered = score(shuffled(truth, seed + 2), shuffled(prediction, seed + 3), OFFICIAL)
-    assert plain(reordered) == numbers(score(truth, prediction, OFFICIAL))
+    ground_truth = random_ground_truth(seed, apart=200.0)
+    prediction = random_prediction(seed, ground_truth)
+    reordered = score(shuffled(ground_truth, seed + 2), shuffled(prediction, seed + 3), OFFICIAL)
+    assert plain(reordered) == numbers(score(ground_truth, prediction, OFFICIAL))
 
 
 @quick
 @given(seeds, st.data())
 def test_removing_a_prediction_never_raises_recall(seed: int, data: st.DataObject):
     # People are apart: among people in a crowd, keeping a match can cost another one, in the definition itself.
-    truth = random_truth(seed, apart=200.0)
-    prediction = random_prediction(seed, truth)
+    ground_truth = random_ground_truth(seed, apart=200.0)
+    prediction = random_prediction(seed, ground_truth)
     gone = data.draw(st.integers(0, max(0, prediction.people - 1)))
     fewer = rows_of(prediction, np.delete(np.arange(prediction.people), slice(gone, gone + 1)))
-    before, after = score(truth, prediction, CLEAN), score(truth, fewer, CLEAN)
+    before, after = score(ground_truth, prediction, CLEAN), score(ground_truth, fewer, CLEAN)
     for name in ("recall", "AP_recall"):
         annotated = ~np.isnan(before.joints[name])
         assert (after.joints[name][annotated] <= before.joints[name][annotated] + 1e-9).all(), name
@@ -139,9 +143,9 @@ def test_removing_a_prediction_never_raises_recall(seed: int, data: st.DataObjec
 @quick
 @given(seeds)
 def test_all_scores_are_in_range(seed: int):
-    truth = random_truth(seed, apart=20.0)
+    ground_truth = random_ground_truth(seed, apart=20.0)
     for protocol in (CLEAN, OFFICIAL):
-        scores = score(truth, random_prediction(seed, truth, jitter=20.0), protocol)
+        scores = score(ground_truth, random_prediction(seed, ground_truth, jitter=20.0), protocol)
         for name, values in scores.joints.items():
             known = values[~np.isnan(values)]
             assert (known <= 100 + 1e-9).all(), name

@@ -11,7 +11,7 @@ from keytrack_ros.errors import EvaluationError
 from keytrack_ros.evaluation.evaluate import combined, score_sequence
 from keytrack_ros.evaluation.protocol import CLEAN
 from keytrack_ros.evaluation.recording import on_recording, places_by_stamp
-from test.evaluation.scenes import Person, sequence
+from test.evaluation.toy_sequences import Person, sequence
 
 
 def walk(numbers: list[int], stamps: bool = False) -> LabelledSequence:

@@ -15,12 +15,12 @@ from typer.testing import CliRunner
 from keytrack_ros.annotations.posetrack_writer import write_posetrack18
 from keytrack_ros.cli.app import app
 from keytrack_ros.evaluation.clear_mot import Switch
-from keytrack_ros.evaluation.evaluate import score_sequence, swept
+from keytrack_ros.evaluation.evaluate import score_sequence, sweep_totals
 from keytrack_ros.evaluation.frames import SequencePair
 from keytrack_ros.evaluation.protocol import CLEAN, OFFICIAL
 from keytrack_ros.media.bag_writer import BagWriter
 from keytrack_ros.media.posetrack_writer import PoseTrackWriter
-from test.evaluation.scenes import Person, score, sequence
+from test.evaluation.toy_sequences import Person, score, sequence
 
 NAME = "000001_mpii_test"
 HANDS = ("left_wrist", "right_wrist")
@@ -28,20 +28,20 @@ HANDS = ("left_wrist", "right_wrist")
 
 def exchanged() -> SequencePair:
     """Two people over 6 frames whose ids 7 and 8 change places in frame 3; in frame 4 the hands of one are missing."""
-    truth = sequence([[Person(1, 100), Person(2, 400)] for _ in range(6)], size=(640, 480))
+    ground_truth = sequence([[Person(1, 100), Person(2, 400)] for _ in range(6)], size=(640, 480))
     ids = [(7, 8) if k < 3 else (8, 7) for k in range(6)]
     found = [
         [Person(a, 102, score=0.9, without=HANDS if k == 4 else ()), Person(b, 402, score=0.4)]
         for k, (a, b) in enumerate(ids)
     ]
-    return SequencePair(truth, sequence(found, size=(640, 480)))
+    return SequencePair(ground_truth, sequence(found, size=(640, 480)))
 
 
 def report(pair: SequencePair, folder: Path, *arguments: object) -> tuple[int, str, str]:
     """Exit code, what is printed, and the page."""
     (folder / "gt").mkdir()
     (folder / "pred").mkdir()
-    write_posetrack18(pair.truth, folder / "gt" / f"{NAME}.json")
+    write_posetrack18(pair.ground_truth, folder / "gt" / f"{NAME}.json")
     write_posetrack18(pair.prediction, folder / "pred" / f"{NAME}.json")
     page = folder / "out.html"
     command = ["evaluate", folder / "gt", folder / "pred", "--mode", "clean", "--report", page, *arguments]
@@ -61,8 +61,8 @@ def test_switches_name_frame_person_and_ids() -> None:
 def test_sweep_is_the_score_of_what_is_sure_enough() -> None:
     pair = exchanged()
     parts = score_sequence(pair, CLEAN, (0.0, 0.5, 0.95))
-    (everyone, surer, nobody) = swept([parts], CLEAN)
-    whole = score(pair.truth, pair.prediction)
+    (everyone, surer, nobody) = sweep_totals([parts], CLEAN)
+    whole = score(pair.ground_truth, pair.prediction)
     assert everyone == pytest.approx((whole.totals["AP"], whole.totals["MOTA"]))
     # Of 12 people 6 are left, whose id switches once; the hands lack one of 6 more.
     mota = [100 * (1 - (6 + missing + 1) / 12) for missing in (0, 1)]
@@ -72,7 +72,7 @@ def test_sweep_is_the_score_of_what_is_sure_enough() -> None:
 
 def test_keypoints_without_confidence_pass_every_threshold() -> None:
     scene = sequence([[Person(1, 100), Person(2, 400, score=0.3)]])
-    assert scene.surer_than(0.5).track_ids.tolist() == [1]
+    assert scene.with_min_score(0.5).track_ids.tolist() == [1]
 
 
 def test_the_page_holds_everything_in_itself(tmp_path: Path) -> None:
@@ -87,7 +87,9 @@ def test_the_page_holds_everything_in_itself(tmp_path: Path) -> None:
     for line in page.splitlines():
         if line.startswith("<tr><td>MOTA</td>") and line.count("<td") == 9:
             shown = float(re.findall(r"<td>([\d.]+)</td></tr>", line)[0])
-            assert shown == pytest.approx(score(exchanged().truth, exchanged().prediction).totals["MOTA"], abs=0.05)
+            assert shown == pytest.approx(
+                score(exchanged().ground_truth, exchanged().prediction).totals["MOTA"], abs=0.05
+            )
     # Without the unsure person, half is missed: the lowest threshold is best for both.
     assert re.search(r"Best: 0 for AP \([\d.]+\), 0 for MOTA \([\d.]+\)", page)
 
@@ -125,8 +127,11 @@ def test_frames_of_a_part_of_a_video_have_its_numbers(tmp_path: Path) -> None:
     # As of `keytrack track --start 20` on a video of which frame 22 cannot be decoded; frame k is grey of 5 k.
     numbers = (20, 21, 23, 24, 25, 26)
     pair = exchanged()
-    names = [replace(image, file_name=f"walk/{n:06d}.jpg") for image, n in zip(pair.truth.images, numbers, strict=True)]
-    write_posetrack18(replace(pair.truth, images=tuple(names)), tmp_path / "gt.json")
+    names = [
+        replace(image, file_name=f"walk/{n:06d}.jpg")
+        for image, n in zip(pair.ground_truth.images, numbers, strict=True)
+    ]
+    write_posetrack18(replace(pair.ground_truth, images=tuple(names)), tmp_path / "gt.json")
     with PoseTrackWriter(tmp_path / "tracks.json", "walk") as writer:
         for k, number in enumerate(numbers):
             writer.write(pair.prediction.poses(k), number, (640, 480))
@@ -155,8 +160,8 @@ def test_missing_images_are_said(tmp_path: Path) -> None:
 
 
 def test_no_switch_at_all(tmp_path: Path) -> None:
-    truth = exchanged().truth
-    code, _, page = report(SequencePair(truth, truth), tmp_path)
+    ground_truth = exchanged().ground_truth
+    code, _, page = report(SequencePair(ground_truth, ground_truth), tmp_path)
     assert code == 0
     assert "0 times, in 0 of 1 sequences" in page
 
@@ -164,8 +169,8 @@ def test_no_switch_at_all(tmp_path: Path) -> None:
 def test_names_are_text_and_not_html(tmp_path: Path) -> None:
     folder = tmp_path / "a<b>&"
     folder.mkdir()
-    truth = sequence([[Person(1, 100)], [Person(1, 100)]], name="<script>")
-    write_posetrack18(truth, folder / "<i>.json")
+    ground_truth = sequence([[Person(1, 100)], [Person(1, 100)]], name="<script>")
+    write_posetrack18(ground_truth, folder / "<i>.json")
     result = CliRunner().invoke(
         app, ["evaluate", *[str(folder / "<i>.json")] * 2, "--report", str(tmp_path / "out.html")]
     )

@@ -17,8 +17,8 @@ import pytest
 from rosbags.rosbag2 import StoragePlugin
 
 from keytrack_ros.annotations.posetrack_writer import write_posetrack18
-from test.cli.test_replay import FRAMES, truth_of_walk, write_walk
-from test.evaluation.scenes import random_prediction, random_truth
+from test.cli.test_replay import FRAMES, ground_truth_of_walk, write_walk
+from test.evaluation.toy_sequences import random_ground_truth, random_prediction
 from test.nodes.graph import Graph, Process
 
 SEQUENCES = ("000001_mpii_test", "000002_mpii_test")
@@ -38,7 +38,7 @@ def annotated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     for side in ("gt", "pred"):
         (folder / side).mkdir()
     for seed, name in enumerate(SEQUENCES):
-        ground_truth = random_truth(seed)
+        ground_truth = random_ground_truth(seed)
         write_posetrack18(ground_truth, folder / "gt" / f"{name}.json")
         write_posetrack18(random_prediction(seed, ground_truth), folder / "pred" / f"{name}.json")
     return folder / "gt", folder / "pred"
@@ -77,7 +77,7 @@ def test_replay_tracks_two_bags_in_two_processes(
 ) -> None:
     (tmp_path / "gt").mkdir()
     for bag in bags:
-        write_posetrack18(truth_of_walk(bag.stem), tmp_path / "gt" / f"{bag.stem}.json")
+        write_posetrack18(ground_truth_of_walk(bag.stem), tmp_path / "gt" / f"{bag.stem}.json")
     out = tmp_path / "out"
     keytrack(installed, "replay", *bags, "-o", out, "--gt", tmp_path / "gt", "--models", toy_models, "--workers", 2)
     assert json.loads((out / "scores.json").read_text())["groups"]["MOTA"]["Total"] == pytest.approx(100)

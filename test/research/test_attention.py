@@ -22,10 +22,8 @@ def network() -> EntailmentNetwork:
 @pytest.fixture(scope="module")
 def tokens() -> PairTokens:
     """Eight pairs of random poses, about a third of whose keypoints are missing."""
-    chance = np.random.default_rng(5)
-    current, past = (
-        pose_tokens(chance.uniform(0, 480, (8, 15, 2)), chance.random((8, 15)) < 0.7, SIZE) for _ in range(2)
-    )
+    rng = np.random.default_rng(5)
+    current, past = (pose_tokens(rng.uniform(0, 480, (8, 15, 2)), rng.random((8, 15)) < 0.7, SIZE) for _ in range(2))
     return pair_tokens(current, past, np.arange(8) % 4 + 1)
 
 

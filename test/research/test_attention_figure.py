@@ -17,7 +17,7 @@ from keytrack_ros.media.posetrack_writer import PoseTrackWriter
 from keytrack_ros.poses import Poses
 from keytrack_ros.research.attention_figure import attended
 from keytrack_ros.research.attention_pairs import choose_pairs
-from test.evaluation.scenes import Person, sequence
+from test.evaluation.toy_sequences import Person, sequence
 from test.people import people
 
 SIZE = (640, 480)

@@ -1,4 +1,4 @@
-"""Trackers side by side: association, perturbed keypoints, contenders, and `keytrack compare`."""
+"""Trackers side by side: association, perturbed keypoints, baselines, and `keytrack compare`."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from keytrack_ros.evaluation.protocol import CLEAN
 from keytrack_ros.matching.matcher import MatchQuery
 from keytrack_ros.poses import FloatArray, Poses
 from keytrack_ros.research.association import Associator, assign_optimally
-from keytrack_ros.research.baselines import Contender, contender
-from keytrack_ros.research.compare import TRUE, Task, Tracked, compare, line, thinned
+from keytrack_ros.research.baselines import Baseline, parse_baseline
+from keytrack_ros.research.compare import TRUE, Task, Tracked, compare, line, subsample
 from keytrack_ros.research.overlap import OksMatcher
-from keytrack_ros.research.perturbation import perturbed, true_poses
-from test.evaluation.scenes import Person, sequence
+from keytrack_ros.research.perturbation import annotated_poses, perturbed
+from test.evaluation.toy_sequences import Person, sequence
 from test.people import people
 
 SIZE = (640, 480)
 NOBODY = Poses.empty()
-OKS, IOU = contender("oks"), contender("iou")
+OKS, IOU = parse_baseline("oks"), parse_baseline("iou")
 
 
 class _Table:
@@ -78,57 +78,59 @@ class TestAssociation:
 
 class TestKeypoints:
     def test_true_ones_are_those_annotated_in_another_order(self) -> None:
-        truth = walkers()
-        frames = true_poses(truth)
+        ground_truth = walkers()
+        frames = annotated_poses(ground_truth)
         assert [len(poses) for poses in frames] == [3] * 8
         orders = [np.argsort(poses.keypoints[:, 0, 0]).tolist() for poses in frames]
         assert len({tuple(order) for order in orders}) > 1
         for k, poses in enumerate(frames):
             np.testing.assert_allclose(
-                poses.keypoints[orders[k]], truth.keypoints[truth.rows(k)].astype(np.float32), atol=1e-3
+                poses.keypoints[orders[k]], ground_truth.keypoints[ground_truth.rows(k)].astype(np.float32), atol=1e-3
             )
             assert (poses.track_ids == -1).all()
 
     def test_perturbed_ones_miss_and_jitter_as_said_and_are_the_same_at_every_call(self) -> None:
-        truth = walkers(400, step=0.0)
-        frames = perturbed(truth)
-        assert sum(map(len, frames)) / truth.people == pytest.approx(0.85, abs=0.03)
+        ground_truth = walkers(400, step=0.0)
+        frames = perturbed(ground_truth)
+        assert sum(map(len, frames)) / ground_truth.people == pytest.approx(0.85, abs=0.03)
         present = np.concatenate([poses.visible for poses in frames])
         assert present.mean() == pytest.approx(0.85, abs=0.01)
         noses = np.concatenate([poses.keypoints[poses.visible[:, 0], 0] for poses in frames])
-        apart = np.abs(noses[:, None] - truth.keypoints[truth.rows(0), 0]).max(2).min(1)
+        apart = np.abs(noses[:, None] - ground_truth.keypoints[ground_truth.rows(0), 0]).max(2).min(1)
         # Where nobody stands: 5 of the 85 who are seen, but those put beside where they are.
         assert 0.02 < (apart > 30).mean() < 0.07
         assert np.median(apart) == pytest.approx(4.5, abs=1.5)  # a tenth of a head of 40 px, the larger of x and y
-        again = perturbed(truth)
+        again = perturbed(ground_truth)
         assert all(np.array_equal(a.keypoints, b.keypoints) for a, b in zip(frames, again, strict=True))
-        assert not np.array_equal(frames[0].keypoints, perturbed(truth, seed=1)[0].keypoints)
+        assert not np.array_equal(frames[0].keypoints, perturbed(ground_truth, seed=1)[0].keypoints)
 
     def test_every_third_frame_from_each_first_one(self) -> None:
-        truth = walkers(8)
-        parts = [thinned(truth, 3, first) for first in range(3)]
+        ground_truth = walkers(8)
+        parts = [subsample(ground_truth, 3, first) for first in range(3)]
         assert [len(part) for part in parts] == [3, 3, 2]
         assert [part.images[-1].file_name[-10:] for part in parts] == ["000006.jpg", "000007.jpg", "000005.jpg"]
-        assert parts[1].keypoints[parts[1].rows(2)][0].tolist() == truth.keypoints[truth.rows(7)][0].tolist()
+        assert (
+            parts[1].keypoints[parts[1].rows(2)][0].tolist() == ground_truth.keypoints[ground_truth.rows(7)][0].tolist()
+        )
 
 
 class TestContenders:
     @pytest.mark.parametrize(
         ("text", "expected", "name"),
         [
-            ("oks", Contender("oks", threshold=0.001), "oks"),
-            ("oks,memory=1", Contender("oks", memory=1, threshold=0.001), "oks,memory=1"),
+            ("oks", Baseline("oks", threshold=0.001), "oks"),
+            ("oks,memory=1", Baseline("oks", memory=1, threshold=0.001), "oks,memory=1"),
             (
                 "iou, assignment=hungarian, threshold=0.2",
-                Contender("iou", assignment="hungarian", threshold=0.2),
+                Baseline("iou", assignment="hungarian", threshold=0.2),
                 "iou,assignment=hungarian,threshold=0.2",
             ),
-            ("graph,weights=a/g.pt", Contender("graph", weights="a/g.pt"), "graph,weights=g.pt"),
+            ("graph,weights=a/g.pt", Baseline("graph", weights="a/g.pt"), "graph,weights=g.pt"),
         ],
     )
-    def test_words(self, text: str, expected: Contender, name: str) -> None:
-        assert contender(text) == expected
-        assert contender(text).name == name
+    def test_words(self, text: str, expected: Baseline, name: str) -> None:
+        assert parse_baseline(text) == expected
+        assert parse_baseline(text).name == name
 
     @pytest.mark.parametrize(
         ("text", "words"),
@@ -145,12 +147,12 @@ class TestContenders:
     )
     def test_words_that_mean_nothing(self, text: str, words: str) -> None:
         with pytest.raises(OptionError, match=words):
-            contender(text)
+            parse_baseline(text)
 
 
 class TestLines:
-    def run(self, truth: LabelledSequence, chosen: Contender, every: int = 1) -> Tracked:
-        ((_, results),) = compare([Task(truth, {}, (TRUE,), every)], [chosen], CLEAN)
+    def run(self, ground_truth: LabelledSequence, chosen: Baseline, every: int = 1) -> Tracked:
+        ((_, results),) = compare([Task(ground_truth, {}, (TRUE,), every)], [chosen], CLEAN)
         return results[TRUE, chosen.name]
 
     def test_people_who_can_be_told_apart_never_switch(self) -> None:
@@ -191,9 +193,9 @@ def run(*arguments: object) -> tuple[int, str]:
 def folders(tmp_path: Path) -> tuple[Path, Path]:
     """Two annotated sequences; predictions that miss one of three people."""
     for name in ("000001_mpii_test", "000002_mpii_test"):
-        truth = walkers(5, name=name)
-        fewer = truth.taken(truth.track_ids != 2)
-        for side, content in (("gt", truth), ("found", fewer)):
+        ground_truth = walkers(5, name=name)
+        fewer = ground_truth.taken(ground_truth.track_ids != 2)
+        for side, content in (("gt", ground_truth), ("found", fewer)):
             (tmp_path / side).mkdir(exist_ok=True)
             write_posetrack18(content, tmp_path / side / f"{name}.json")
     return tmp_path / "gt", tmp_path / "found"
@@ -201,9 +203,9 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 class TestCommand:
     def test_table_and_json_on_all_sets_of_keypoints(self, folders: tuple[Path, Path], tmp_path: Path) -> None:
-        truth, found = folders
+        ground_truth, found = folders
         arguments = ("--method", "oks", "--method", "iou,memory=1", "--predicted", found, "--json", tmp_path / "c.json")
-        code, output = run(truth, *arguments, "--workers", 1)
+        code, output = run(ground_truth, *arguments, "--workers", 1)
         assert code == 0, output
         assert "2 sequences, 10 frames, every 1; mode clean" in output
         for words in ("true keypoints", "perturbed keypoints", "found keypoints", "iou,memory=1", "Ankl", "ms/frame"):
@@ -226,12 +228,12 @@ class TestCommand:
         assert a == b
 
     def test_optical_flow_looks_at_the_images(self, tmp_path: Path) -> None:
-        truth = sequence([[Person(1, 200 + 40 * k)] for k in range(4)], size=(640, 480))  # OKS loses such steps
-        write_posetrack18(truth, tmp_path / "a.json")
+        ground_truth = sequence([[Person(1, 200 + 40 * k)] for k in range(4)], size=(640, 480))  # OKS loses such steps
+        write_posetrack18(ground_truth, tmp_path / "a.json")
         noise = np.random.default_rng(0).integers(0, 256, (480, 1000, 3), np.uint8)
         texture = cv2.GaussianBlur(noise, (0, 0), 16)
         texture = cv2.normalize(texture, None, 0, 255, cv2.NORM_MINMAX)
-        for k, image in enumerate(truth.images):
+        for k, image in enumerate(ground_truth.images):
             file = tmp_path / image.file_name
             file.parent.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(file), texture[:, 250 - 40 * k : 890 - 40 * k])

@@ -71,12 +71,12 @@ def sequence(
     )
 
 
-def score(truth: LabelledSequence, prediction: LabelledSequence, protocol: Protocol = CLEAN) -> Scores:
+def score(ground_truth: LabelledSequence, prediction: LabelledSequence, protocol: Protocol = CLEAN) -> Scores:
     """The scores of one sequence."""
-    return combined([score_sequence(SequencePair(truth, prediction), protocol)], protocol)
+    return combined([score_sequence(SequencePair(ground_truth, prediction), protocol)], protocol)
 
 
-def random_truth(seed: int, *, apart: float = 150.0, frames: int = 6, people: int = 4) -> LabelledSequence:
+def random_ground_truth(seed: int, *, apart: float = 150.0, frames: int = 6, people: int = 4) -> LabelledSequence:
     """People that walk side by side, `apart` px from each other; some are away in some frames, some joints unknown."""
     random = np.random.default_rng(seed)
     start = np.arange(people) * apart + 200 + random.uniform(-10, 10, people)
@@ -92,21 +92,21 @@ def random_truth(seed: int, *, apart: float = 150.0, frames: int = 6, people: in
     return sequence(scene)
 
 
-def random_prediction(seed: int, truth: LabelledSequence, *, jitter: float = 6.0) -> LabelledSequence:
-    """A tracker's view of `truth`: keypoints off by `jitter` px, people missed, ids that change, ghosts far away."""
+def random_prediction(seed: int, ground_truth: LabelledSequence, *, jitter: float = 6.0) -> LabelledSequence:
+    """A tracker's output: keypoints off by `jitter` px, people missed, ids that change, false people far away."""
     random = np.random.default_rng(seed + 1)
-    ids = {int(i): int(i) for i in np.unique(truth.track_ids)}
+    ids = {int(i): int(i) for i in np.unique(ground_truth.track_ids)}
     fresh = 100
     scene: list[list[Person]] = []
-    for k in range(len(truth)):
+    for k in range(len(ground_truth)):
         found = []
-        for row in range(*truth.rows(k).indices(truth.people)):
-            track = int(truth.track_ids[row])
+        for row in range(*ground_truth.rows(k).indices(ground_truth.people)):
+            track = int(ground_truth.track_ids[row])
             if random.random() < 0.15:
                 ids[track], fresh = fresh, fresh + 1
             if random.random() < 0.85:
                 moved = {n: tuple(random.normal(0, jitter, 2)) for n in skeleton.NAMES}
-                x = float(truth.head_boxes[row, 0] + 15)
+                x = float(ground_truth.head_boxes[row, 0] + 15)
                 found.append(Person(ids[track], x, score=random.random(), moved=moved))  # type: ignore[arg-type]
         if random.random() < 0.3:
             found.append(Person(fresh, random.uniform(0, 2000), y=2000.0, score=random.random()))
