@@ -6,6 +6,7 @@ import glob
 from dataclasses import replace
 from pathlib import Path
 
+from keytrack_ros.annotations.motchallenge import is_motchallenge, motchallenge_name, read_motchallenge
 from keytrack_ros.annotations.posetrack_reader import read_posetrack
 from keytrack_ros.annotations.sequence import LabelledSequence
 from keytrack_ros.errors import EvaluationError, InputError
@@ -21,7 +22,7 @@ def is_bag(path: Path) -> bool:
 
 
 def read_sequence(path: Path) -> LabelledSequence:
-    """The sequence of a PoseTrack file (2018 or 2017 JSON) or of a bag.
+    """The sequence of a PoseTrack file (2018 or 2017 JSON), of a bag, or of MOTChallenge text.
 
     Raises InputError, naming the file, if it is none of them.
     """
@@ -31,8 +32,12 @@ def read_sequence(path: Path) -> LabelledSequence:
         return read_bag(path)
     if not path.exists():
         raise InputError(f"{path}: there is no such file or folder")
+    if is_motchallenge(path):
+        return read_motchallenge(path)
     if path.is_dir():
-        raise InputError(f"{path}: a folder that is no bag; a PoseTrack JSON file or a bag is needed")
+        raise InputError(
+            f"{path}: a folder that is no bag; a PoseTrack JSON file, a bag or MOTChallenge text is needed"
+        )
     sequence = read_posetrack(path)
     if path.name != RESULT:
         return sequence
@@ -41,7 +46,9 @@ def read_sequence(path: Path) -> LabelledSequence:
 
 
 def sequence_name(path: Path) -> str:
-    """What ground truth and prediction have in common: the name of the file, or of the folder with the results."""
+    """What ground truth and prediction have in common: the name of the file, or of the folder that it stands in."""
+    if is_motchallenge(path):
+        return motchallenge_name(path)
     return path.parent.name if _is_results(path.parent) and path.name == RESULT else path.stem
 
 
@@ -50,7 +57,8 @@ def _is_results(folder: Path) -> bool:
 
 
 def find_sequences(path: Path, *, directory_order: bool = False) -> list[Path]:
-    """The sequences of a folder (JSON files, bags, results of `keytrack track`), or the one that `path` is itself.
+    """The sequences of a folder (JSON files, bags, results of `keytrack track`, MOTChallenge ground truth or results),
+    or the one that `path` is itself.
 
     Sorted by name; with `directory_order`, JSON files come in the order in which the file system lists them, which is
     poseval's.
@@ -59,7 +67,7 @@ def find_sequences(path: Path, *, directory_order: bool = False) -> list[Path]:
     """
     if not path.exists():
         raise InputError(f"{path}: there is no such file or folder")
-    if path.is_file() or is_bag(path):
+    if path.is_file() or is_bag(path) or is_motchallenge(path):
         return [path]
     if _is_results(path):
         return [path / RESULT]
@@ -68,9 +76,11 @@ def find_sequences(path: Path, *, directory_order: bool = False) -> list[Path]:
         return results
     found = [Path(name) for name in glob.glob(f"{glob.escape(str(path))}/*.json")]  # noqa: PTH207
     found += [entry for entry in path.iterdir() if is_bag(entry)]
+    found = found or [entry for entry in path.iterdir() if is_motchallenge(entry)]
     if not found:
         raise InputError(
-            f"{path}: the folder holds neither PoseTrack files (*.json) nor bags nor results of `keytrack track`"
+            f"{path}: the folder holds neither PoseTrack files (*.json) nor bags nor results of `keytrack track` nor "
+            "MOTChallenge text"
         )
     return found if directory_order else sorted(found)
 

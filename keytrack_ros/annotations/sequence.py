@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -197,3 +198,33 @@ def from_poses(name: str, source: str, images: tuple[Image, ...], poses: list[Po
         head_boxes=np.full((count, 4), np.nan),
         listed=np.ones(count, np.bool_),
     )
+
+
+def from_boxes(
+    name: str, source: str, images: tuple[Image, ...], image_index: IntArray, ids: Sequence[int], boxes: FloatArray
+) -> LabelledSequence:
+    """A sequence of people of whom only the boxes [N, 4] are known, sorted by image; ids may be of any size."""
+    count = len(ids)
+    return LabelledSequence(
+        name=name,
+        source=source,
+        images=images,
+        image_index=image_index,
+        track_ids=fitting_ids(ids),
+        keypoints=np.zeros((count, skeleton.COUNT, 2)),
+        present=np.zeros((count, skeleton.COUNT), np.bool_),
+        visibility=np.zeros((count, skeleton.COUNT), np.int64),
+        scores=np.full((count, skeleton.COUNT), np.nan),
+        boxes=boxes,
+        head_boxes=np.full((count, 4), np.nan),
+        listed=np.ones(count, np.bool_),
+    )
+
+
+def fitting_ids(ids: Sequence[int]) -> IntArray:
+    """[N] int64 ids: as given where they fit, else small integers in order of appearance (hashes, UUIDs)."""
+    limit = np.iinfo(np.int64)
+    if all(limit.min <= i <= limit.max for i in ids):
+        return np.array(ids, np.int64).reshape(-1)
+    numbers: dict[int, int] = {}
+    return np.array([numbers.setdefault(i, len(numbers)) for i in ids], np.int64)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,13 +16,14 @@ from keytrack_ros.errors import EvaluationError
 from keytrack_ros.evaluation.average_precision import DetectionAccumulator, Detections, average_precision
 from keytrack_ros.evaluation.clear_mot import ClearAccumulator, ClearCounts, Switch
 from keytrack_ros.evaluation.executors import run_jobs
-from keytrack_ros.evaluation.frames import SequencePair
+from keytrack_ros.evaluation.frames import ScoredFrame, SequencePair
 from keytrack_ros.evaluation.hota import HotaAccumulator, HotaParts, joint_similarity
 from keytrack_ros.evaluation.identity import IdentityAccumulator, IdentityCounts
-from keytrack_ros.evaluation.person import SIMILARITIES, PersonAccumulator, PersonParts
+from keytrack_ros.evaluation.person import SIMILARITIES, PersonAccumulator
 from keytrack_ros.evaluation.protocol import CLEAN, Protocol
 from keytrack_ros.evaluation.scores import Scores
-from keytrack_ros.poses import BoolArray, FloatArray
+from keytrack_ros.evaluation.tracks import TrackParts
+from keytrack_ros.poses import BoolArray, FloatArray, IntArray
 
 _JOINTS = skeleton.COUNT
 
@@ -42,7 +42,7 @@ class SequenceParts:
     clear: ClearCounts
     identity: IdentityCounts
     hota: HotaParts
-    person: dict[str, PersonParts]
+    person: dict[str, TrackParts]
     numbers: tuple[int, ...] = ()
     switches: tuple[Switch, ...] = ()
     sweep: tuple[tuple[Detections, ClearCounts], ...] = ()
@@ -54,36 +54,26 @@ def score_sequence(pair: SequencePair, protocol: Protocol = CLEAN, thresholds: S
     Raises EvaluationError, naming file, sequence and frame, if an annotated person has no usable head box.
     """
     tracks = pair.track_counts
-    detections = DetectionAccumulator(official=protocol.official)
-    clear = ClearAccumulator(tracks, official=protocol.official)
+    frames = list(pair.frames(protocol.frames))
+    detections, clear = _count_joints(frames, tracks, protocol)
     identity = IdentityAccumulator(tracks, _JOINTS)
     hota = HotaAccumulator(tracks, _JOINTS, whole_sequence_for_empty_frames=protocol.official)
     people = {name: PersonAccumulator(tracks, name, official=protocol.official) for name in SIMILARITIES}
-    frames = 0
-    waiting = None  # the frame before, which counts for MOTA if it turns out not to be the last
-    for frame in pair.frames(protocol.frames):
-        frames += 1
-        ground_truth, prediction = frame.ground_truth, frame.prediction
-        detections.update(frame)
-        if not protocol.drop_last_frame:
-            clear.update(frame)
-        elif waiting is not None:
-            clear.update(waiting)
-        waiting = frame
-        identity.update(ground_truth.ids, prediction.ids, frame.near, ground_truth.present, prediction.present)
+    for frame in frames:
+        identity.update(*_ids(frame), frame.near, *_present(frame))
         for accumulator in people.values():
             accumulator.update(frame)
-        if not protocol.official:
-            similarity = joint_similarity(frame.distance)
-            hota.update(ground_truth.ids, prediction.ids, similarity, ground_truth.present, prediction.present)
-    if protocol.official:  # PoseTrack21 has its own choice of frames and keypoints
-        for frame in pair.frames("labelled", positive_only=True):
-            ground_truth, prediction = frame.ground_truth, frame.prediction
-            similarity = joint_similarity(frame.distance)
-            hota.update(ground_truth.ids, prediction.ids, similarity, ground_truth.present, prediction.present)
+    # PoseTrack21 has its own choice of frames and keypoints.
+    for frame in pair.frames("labelled", positive_only=True) if protocol.official else frames:
+        hota.update(*_ids(frame), joint_similarity(frame.distance), *_present(frame))
+    sweep = []
+    for threshold in thresholds:
+        kept = replace(pair, prediction=pair.prediction.with_min_score(threshold))
+        counted = _count_joints(list(kept.frames(protocol.frames)), kept.track_counts, protocol)
+        sweep.append((counted[0].result(), counted[1].result()))
     return SequenceParts(
         name=pair.ground_truth.name,
-        frames=frames,
+        frames=len(frames),
         detections=detections.result(),
         clear=clear.result(),
         identity=identity.result(),
@@ -91,22 +81,29 @@ def score_sequence(pair: SequencePair, protocol: Protocol = CLEAN, thresholds: S
         person={name: accumulator.result() for name, accumulator in people.items()},
         numbers=tuple(pair.frame_numbers),
         switches=clear.switches(np.unique(pair.ground_truth.track_ids), np.unique(pair.prediction.track_ids)),
-        sweep=tuple(
-            _of_joints(replace(pair, prediction=pair.prediction.with_min_score(t)), protocol) for t in thresholds
-        ),
+        sweep=tuple(sweep),
     )
 
 
-def _of_joints(pair: SequencePair, protocol: Protocol) -> tuple[Detections, ClearCounts]:
-    """What a sequence contributes to AP and MOTA, as in `score_sequence`."""
+def _count_joints(
+    frames: Sequence[ScoredFrame], tracks: tuple[int, int], protocol: Protocol
+) -> tuple[DetectionAccumulator, ClearAccumulator]:
+    """What AP and MOTA count of a sequence."""
     detections = DetectionAccumulator(official=protocol.official)
-    clear = ClearAccumulator(pair.track_counts, official=protocol.official)
-    frames = list(pair.frames(protocol.frames))
+    clear = ClearAccumulator(tracks, _JOINTS, rule="poseval" if protocol.official else "definition")
     for frame in frames:
         detections.update(frame)
     for frame in frames[:-1] if protocol.drop_last_frame else frames:
-        clear.update(frame)
-    return detections.result(), clear.result()
+        clear.update(frame.index, _ids(frame), _present(frame), frame.distance, frame.near)
+    return detections, clear
+
+
+def _ids(frame: ScoredFrame) -> tuple[IntArray, IntArray]:
+    return frame.ground_truth.ids, frame.prediction.ids
+
+
+def _present(frame: ScoredFrame) -> tuple[BoolArray, BoolArray]:
+    return frame.ground_truth.present, frame.prediction.present
 
 
 def sweep_totals(parts: Sequence[SequenceParts], protocol: Protocol) -> list[tuple[float, float]]:
@@ -164,27 +161,12 @@ def combined(parts: Sequence[SequenceParts], protocol: Protocol = CLEAN) -> Scor
             "objects": clear.objects,
             "detections": clear.detections,
         },
-        person={name: _person_scores([part.person[name] for part in parts]) for name in SIMILARITIES},
+        person={name: _summed([part.person[name] for part in parts]).scores() for name in SIMILARITIES},
     )
 
 
-def _person_scores(parts: list[PersonParts]) -> dict[str, float]:
-    total: PersonParts = reduce(add, parts)
-    wanted = ("HOTA", "DetA", "AssA", "LocA", "DetRe", "DetPr", "AssRe", "AssPr")
-    hota = {name: float(100 * values.mean()) for name, values in total.hota.scores().items() if name in wanted}
-    identity = {
-        "IDF1": float(total.identity.idf1[0]),
-        "IDP": float(total.identity.idp[0]),
-        "IDR": float(total.identity.idr[0]),
-    }
-    counts: dict[str, Any] = {
-        "IDSW": total.clear.switches,
-        "MT": total.clear.mostly_tracked,
-        "PT": total.clear.partly_tracked,
-        "ML": total.clear.mostly_lost,
-        "Frag": total.clear.fragmentations,
-    }
-    return {**hota, **identity, **total.clear.scores(), **counts}
+def _summed(parts: Sequence[TrackParts]) -> TrackParts:
+    return reduce(add, parts)
 
 
 def _mean(values: FloatArray) -> float:
