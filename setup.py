@@ -101,6 +101,7 @@ setup(
     extras_require={
         "gpu": requirements("gpu.txt"),
         "train": [r for r in requirements("dev.txt") if r.startswith(("torch", "onnx", "matplotlib"))],
+        "cluster": [r for r in requirements("dev.txt") if r.startswith("distributed")],
         "eval": [r for r in requirements("dev.txt") if r.startswith("matplotlib")],
     },
     entry_points={"console_scripts": ["keytrack = keytrack_ros.cli:main"]},

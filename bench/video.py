@@ -159,6 +159,7 @@ def main(
     """Scores ours and the rivals on each sequence."""
     options = pipeline_options(None, settings or [])
     console = Console(highlight=False)
+    console.width = max(console.width, 130)  # the table, also in a file
     results: dict[str, dict[str, dict[str, float]]] = {}
     for folder in sequences:
         ground_truth = read_sequence(folder)

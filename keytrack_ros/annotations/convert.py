@@ -28,7 +28,7 @@ def write_sequence(sequence: LabelledSequence, path: Path, form: str, *, overwri
     writers[form](sequence.renumbered(), path, overwrite=overwrite)
 
 
-def convert(source: Path, target: Path, form: str, *, overwrite: bool = False) -> Iterator[Path]:
+def convert_sequences(source: Path, target: Path, form: str, *, overwrite: bool = False) -> Iterator[Path]:
     """Converts a sequence to the file (or bag) `target`, or the sequences of a folder into the folder `target`.
 
     Yields where each sequence was written, as it is done.

@@ -4,40 +4,24 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 import keytrack_ros
 from keytrack_ros.cli.attention import attention
 from keytrack_ros.cli.compare import compare
-from keytrack_ros.cli.console import say_error
-from keytrack_ros.cli.evaluate import Mode, convert, evaluate  # light: they import what they need when they run
+from keytrack_ros.cli.convert import convert
+from keytrack_ros.cli.errors import CommandGroup
+from keytrack_ros.cli.evaluate import Mode, evaluate  # light: they import what they need when they run
 from keytrack_ros.cli.models_commands import ModelFolders, models_app
+from keytrack_ros.cli.output import Overwrite
+from keytrack_ros.cli.parallel import Scheduler, Workers
 from keytrack_ros.cli.train import train_app  # without torch, which its commands import when they run
-from keytrack_ros.errors import KeytrackError, OptionError
-
-
-class _Commands(TyperGroup):
-    """Commands whose foreseeable errors end in one line and exit code 1."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except KeytrackError as error:
-            say_error(str(error))
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            say_error(f"{where}{error.strerror or error}")
-        except KeyboardInterrupt:
-            say_error("stopped by Ctrl-C")
-            raise typer.Exit(130) from None
-        raise typer.Exit(1)
-
+from keytrack_ros.errors import OptionError
 
 app = typer.Typer(
-    cls=_Commands,
+    cls=CommandGroup,
     help="Online multi-person pose tracking: 15 keypoints and a persistent track id for every person (KeyTrack).",
     no_args_is_help=True,
     add_completion=False,
@@ -59,7 +43,6 @@ Settings = Annotated[
     typer.Option("--set", metavar="NAME=VALUE", help="One option by its dotted name, such as toks.dilation=1.3."),
 ]
 FlipTest = Annotated[bool, typer.Option("--flip-test", help="Average with mirrored crops: better, slower.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that are already there.")]
 
 
 def _show_version(wanted: bool) -> None:
@@ -151,7 +134,8 @@ def replay(
     params: ParameterFile = None,
     settings: Settings = None,
     flip_test: FlipTest = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default one for each core.")] = None,
+    workers: Workers = None,
+    scheduler: Scheduler = "",
     video: Annotated[bool, typer.Option("--video/--no-video", help="Write annotated videos.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -172,6 +156,7 @@ def replay(
         report=report,
         topic=topic,
         workers=workers,
+        scheduler=scheduler,
         video=video,
         overwrite=overwrite,
     )

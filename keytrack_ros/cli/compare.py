@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from keytrack_ros.cli.evaluate import Mode
+from keytrack_ros.cli.output import JsonFile, write_json
+from keytrack_ros.cli.parallel import Scheduler, Workers, in_order, shared_path, worker_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from keytrack_ros.evaluation.protocol import Protocol
-    from keytrack_ros.research.baselines import Baseline
     from keytrack_ros.research.compare import Line, Results, Task
 
 _WIDE = 125
@@ -51,8 +49,9 @@ def compare(
     every: Annotated[int, typer.Option(min=1, help="Only every so many frames follow each other.")] = 1,
     images: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Images, for optical flow.")] = None,
     mode: Annotated[Mode, typer.Option(help="How is counted, as in `evaluate`.")] = Mode.clean,
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures there.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default one for each core.")] = None,
+    json_file: JsonFile = None,
+    workers: Workers = None,
+    scheduler: Scheduler = "",
 ) -> None:
     """Compare trackers on the same keypoints: ID switches, MOTA, IDF1 and milliseconds a frame.
 
@@ -62,24 +61,29 @@ def compare(
     from rich.console import Console
 
     from keytrack_ros.cli.console import shown_warnings
-    from keytrack_ros.errors import OptionError, OutputError
+    from keytrack_ros.errors import OptionError
     from keytrack_ros.evaluation.protocol import PROTOCOLS
     from keytrack_ros.evaluation.scores import GROUPS
     from keytrack_ros.research.baselines import DEFAULTS, parse_baseline
+    from keytrack_ros.research.compare import compare as compare_sequences
 
     baselines = [parse_baseline(text) for text in methods or DEFAULTS]
     if images is None and any(chosen.needs_images for chosen in baselines):
         raise OptionError("--method flow: optical flow is found in the images; add --images")
     with shown_warnings():
+        if images is not None:
+            images = shared_path(images, scheduler)
+        if scheduler:
+            baselines = [baseline.with_absolute_weights() for baseline in baselines]
         tasks = _tasks(ground_truth, predicted or [], _kinds(keypoints), every, images)
-        done = _done(tasks, baselines, PROTOCOLS[mode.value], workers or os.cpu_count() or 1)
-    lines = _lines(done)
+        results = compare_sequences(
+            tasks, baselines, PROTOCOLS[mode.value], workers=worker_count(workers), scheduler=scheduler
+        )
+        lines = _lines(in_order(results, "comparing", len(tasks)))
     if json_file is not None:
-        content = {kind: {name: found.to_dict() for name, found in by.items()} for kind, by in lines.items()}
-        try:
-            json_file.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        except OSError as error:
-            raise OutputError(f"{json_file}: cannot be written: {error.strerror}") from None
+        write_json(
+            json_file, {kind: {name: found.to_dict() for name, found in by.items()} for kind, by in lines.items()}
+        )
     console = Console(highlight=False)
     frames = sum(len(task.ground_truth) for task in tasks)
     console.print(f"{len(tasks)} sequences, {frames} frames, every {every}; mode {mode.value}")
@@ -130,23 +134,6 @@ def _tasks(
         )
         for path, found in predictions.items()
     ]
-
-
-def _done(tasks: list[Task], baselines: list[Baseline], protocol: Protocol, workers: int) -> list[Results]:
-    """The results of all tasks, with a progress bar."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    from keytrack_ros.cli.console import console
-    from keytrack_ros.research.compare import compare as compared
-
-    columns = (TextColumn("comparing"), BarColumn(), MofNCompleteColumn(), TextColumn("sequences"), TimeElapsedColumn())
-    done: dict[int, Results] = {}
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task("", total=len(tasks))
-        for place, results in compared(tasks, baselines, protocol, workers=workers):
-            done[place] = results
-            bar.advance(task)
-    return [done[place] for place in range(len(tasks))]
 
 
 def _lines(done: list[Results]) -> dict[str, dict[str, Line]]:

@@ -1,20 +1,19 @@
-"""`keytrack evaluate` and `keytrack convert`."""
+"""`keytrack evaluate`."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from keytrack_ros.cli.output import JsonFile, write_json
+from keytrack_ros.cli.parallel import Scheduler, Workers, in_order, shared_path, worker_count
+
 if TYPE_CHECKING:
     from keytrack_ros.evaluation.evaluate import SequenceParts
     from keytrack_ros.evaluation.gallery import Picture
-    from keytrack_ros.evaluation.protocol import Protocol
 
 
 class Mode(str, Enum):
@@ -24,20 +23,20 @@ class Mode(str, Enum):
     clean = "clean"
 
 
-class Format(str, Enum):
-    """What `keytrack convert` writes."""
-
-    posetrack18 = "posetrack18"
-    posetrack17 = "posetrack17"
-    bag = "bag"
-
-
 def evaluate(
     ground_truth: Annotated[
-        Path, typer.Argument(metavar="GT", help="Annotations: a PoseTrack JSON file, or a folder of them.")
+        Path,
+        typer.Argument(
+            metavar="GT",
+            help="Annotations: a PoseTrack JSON file, a folder of them, or MOTChallenge ground truth (a folder with "
+            "gt.txt or gt/gt.txt, or a folder of such folders).",
+        ),
     ],
     prediction: Annotated[
-        Path, typer.Argument(metavar="PRED", help="Predictions: a JSON file, a bag, or a folder; same names as in GT.")
+        Path,
+        typer.Argument(
+            metavar="PRED", help="Predictions: a JSON file, a bag, MOTChallenge text, or a folder; same names as in GT."
+        ),
     ],
     mode: Annotated[
         Mode, typer.Option(help="official: as poseval and PoseTrack21's code count; clean: as the definitions say.")
@@ -54,7 +53,7 @@ def evaluate(
         ),
     ] = None,
     topic: Annotated[str | None, typer.Option(help="Image topic of that bag, if it has several.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all scores there.")] = None,
+    json_file: JsonFile = None,
     report: Annotated[
         Path | None, typer.Option(metavar="HTML", help="Write a page with tables, plots and a confidence sweep there.")
     ] = None,
@@ -65,18 +64,21 @@ def evaluate(
             help="Images of the sequences (of a single one also its bag or video): the report shows each ID switch.",
         ),
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default one for each core.")] = None,
+    workers: Workers = None,
+    scheduler: Scheduler = "",
 ) -> None:
     """Score tracked poses: AP, MOTA, MOTP, IDF1 and HOTA of each joint, HOTA and IDF1 of whole people.
 
-    Files are PoseTrack 2018 or 2017 JSON, or bags with TrackedPoseArray.
+    Files are PoseTrack 2018 or 2017 JSON, or bags with TrackedPoseArray. Against MOTChallenge ground truth boxes are
+    scored instead: MOTA, IDF1, HOTA, and how many ids each person got.
     """
     from rich.console import Console
 
     from keytrack_ros.annotations.files import pair_sequences
+    from keytrack_ros.annotations.motchallenge import is_motchallenge
     from keytrack_ros.cli.console import shown_warnings
-    from keytrack_ros.errors import OptionError, OutputError
-    from keytrack_ros.evaluation.evaluate import combined, score_sequence
+    from keytrack_ros.errors import OptionError
+    from keytrack_ros.evaluation.evaluate import combined, score_files, score_sequence
     from keytrack_ros.evaluation.protocol import CONFIDENCES, PROTOCOLS
     from keytrack_ros.evaluation.recording import pair_on_bag
 
@@ -92,25 +94,45 @@ def evaluate(
 
         require_matplotlib()
     thresholds = CONFIDENCES if report is not None else ()
+    count = worker_count(workers)
+    ground_truth, prediction = (shared_path(path, scheduler) for path in (ground_truth, prediction))
     with shown_warnings():
         files = [(ground_truth, prediction)]
         if recording is not None:
             parts = [score_sequence(pair_on_bag(ground_truth, prediction, recording, topic), protocol, thresholds)]
         else:
             files = pair_sequences(ground_truth, prediction, directory_order=protocol.official)
-            parts = _scored(files, protocol, workers or os.cpu_count() or 1, thresholds)
+            if any(is_motchallenge(annotated) for annotated, _ in files):
+                if report is not None or all_frames:
+                    raise OptionError("--report, --all-frames: are for keypoints; MOTChallenge ground truth has boxes")
+                _evaluate_boxes(files, count, scheduler, json_file)
+                return
+            results = score_files(files, protocol, workers=count, scheduler=scheduler, thresholds=thresholds)
+            parts = in_order(results, "scoring", len(files))
         scores = combined(parts, protocol)
         if json_file is not None:
-            try:
-                json_file.write_text(json.dumps(scores.to_dict(), indent=1), encoding="utf-8")
-            except OSError as error:
-                raise OutputError(f"{json_file}: cannot be written: {error.strerror}") from None
+            write_json(json_file, scores.to_dict())
         if report is not None:
             from keytrack_ros.evaluation.report import write_report
 
             shown = images or recording
             pictures = None if shown is None else _pictures(files, parts, shown, recording, topic)
             write_report(report, scores, parts, pictures, f"{prediction.name} against {ground_truth.name}")
+    scores.show(Console())
+
+
+def _evaluate_boxes(files: list[tuple[Path, Path]], workers: int, scheduler: str, json_file: Path | None) -> None:
+    from rich.console import Console
+
+    from keytrack_ros.annotations.files import sequence_name
+    from keytrack_ros.evaluation.boxes import BoxScores, score_box_files
+    from keytrack_ros.evaluation.executors import run_jobs
+
+    counts = in_order(run_jobs(score_box_files, files, workers, scheduler), "scoring", len(files))
+    names = [sequence_name(annotated) for annotated, _ in files]
+    scores = BoxScores(dict(zip(names, counts, strict=True)))
+    if json_file is not None:
+        write_json(json_file, scores.to_dict())
     scores.show(Console())
 
 
@@ -130,59 +152,3 @@ def _pictures(
         elif part.switches:
             shown.append((SequencePair(read_sequence(ground_truth), read_sequence(prediction)), part.switches))
     return gallery(shown, images, topic)
-
-
-def _scored(
-    pairs: list[tuple[Path, Path]], protocol: Protocol, workers: int, thresholds: Sequence[float]
-) -> list[SequenceParts]:
-    """Scores the sequences with a progress bar; in the order of `pairs`."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    from keytrack_ros.cli.console import console
-    from keytrack_ros.evaluation.evaluate import score_files
-
-    columns = (
-        TextColumn("scoring"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("sequences"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    done: dict[int, SequenceParts] = {}
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task("", total=len(pairs))
-        for place, parts in score_files(pairs, protocol, workers=workers, thresholds=thresholds):
-            done[place] = parts
-            bar.advance(task)
-    return [done[place] for place in range(len(pairs))]
-
-
-def convert(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="PoseTrack JSON file, bag, or a folder of them.")],
-    target: Annotated[Path, typer.Argument(metavar="OUTPUT", help="File or bag; for a folder of sequences, a folder.")],
-    to: Annotated[
-        Format | None,
-        typer.Option(help="By default posetrack18 for an OUTPUT that ends in .json, else bag.", show_default=False),
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are already there.")] = False,
-) -> None:
-    """Convert tracked poses between PoseTrack 2018 JSON, PoseTrack 2017 JSON and bags.
-
-    Track ids become small integers in order of appearance, as the official tools need them.
-    """
-    from keytrack_ros.annotations.convert import convert as converted
-    from keytrack_ros.annotations.convert import default_format
-    from keytrack_ros.cli.console import shown_warnings
-
-    with shown_warnings():
-        form = to.value if to is not None else default_format(source, target)
-        for place in converted(source, target, form, overwrite=overwrite):
-            typer.echo(place)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,13 +10,15 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from keytrack_ros.annotations.files import find_sequences, read_sequence, sequence_name
 from keytrack_ros.cli.console import console, say_error, shown_warnings
+from keytrack_ros.cli.errors import FORESEEN, error_line
+from keytrack_ros.cli.output import write_json
+from keytrack_ros.cli.parallel import progress, worker_count
 from keytrack_ros.cli.track import TrackRequest, show_results, track_recording
-from keytrack_ros.errors import EvaluationError, KeytrackError, OptionError, OutputError
+from keytrack_ros.errors import EvaluationError, KeytrackError, OptionError
 from keytrack_ros.evaluation.evaluate import SequenceParts, combined, score_sequence
 from keytrack_ros.evaluation.executors import run_jobs
 from keytrack_ros.evaluation.gallery import LARGEST, Picture, gallery
@@ -44,6 +44,7 @@ class ReplayRequest:
     report: Path | None = None
     topic: str | None = None
     workers: int | None = None
+    scheduler: str = ""
     video: bool = False
     overwrite: bool = False
 
@@ -79,9 +80,13 @@ def run_replay(request: ReplayRequest) -> int:
         raise OptionError("--report: there is nothing to report without annotations; add --gt")
     if request.report is not None:
         require_matplotlib()
+    if request.scheduler:
+        request = _with_absolute_paths(request)
     jobs = _jobs(request)
-    workers = min(len(jobs), request.workers or os.cpu_count() or 1)
-    outcomes = [_replay(jobs[0], progress=True)] if len(jobs) == 1 else _in_processes(jobs, workers)
+    if len(jobs) == 1 and not request.scheduler:
+        outcomes = [_replay(jobs[0], shows_progress=True)]
+    else:
+        outcomes = _in_parallel(jobs, worker_count(request.workers), request.scheduler)
     scores = _scores(request, outcomes)
     if len(jobs) > 1:
         _show_table(jobs, outcomes, scores)
@@ -98,6 +103,19 @@ def run_replay(request: ReplayRequest) -> int:
     return int(any(outcome.error is not None for outcome in outcomes))
 
 
+def _with_absolute_paths(request: ReplayRequest) -> ReplayRequest:
+    """The same for workers with other working folders."""
+    inference = request.options.inference
+    models = ":".join(str(Path(folder).absolute()) for folder in inference.models.split(":") if folder)
+    return replace(
+        request,
+        sources=tuple(str(Path(source).absolute()) for source in request.sources),
+        out=request.out.absolute(),
+        ground_truth=None if request.ground_truth is None else request.ground_truth.absolute(),
+        options=replace(request.options, inference=replace(inference, models=models)),
+    )
+
+
 def _jobs(request: ReplayRequest) -> list[_Job]:
     names = [Path(source).stem for source in request.sources]
     twice = {name for name in names if names.count(name) > 1}
@@ -106,9 +124,9 @@ def _jobs(request: ReplayRequest) -> list[_Job]:
     ground_truths = _ground_truths(request.ground_truth, names)
     # Numbers do not depend on how many threads compute them, so this changes the speed only.
     threads = request.options.inference.threads
-    workers = min(len(names), request.workers or os.cpu_count() or 1)
-    if workers > 1 and threads == 0:
-        threads = max(1, (os.cpu_count() or 1) // workers)
+    workers = min(len(names), worker_count(request.workers))
+    if workers > 1 and threads == 0 and not request.scheduler:
+        threads = max(1, worker_count(None) // workers)
     options = replace(request.options, inference=replace(request.options.inference, threads=threads))
     return [
         _Job(
@@ -149,21 +167,18 @@ def _ground_truths(ground_truth: Path | None, names: Sequence[str]) -> dict[str,
     return {name: by_name[name] for name in names}
 
 
-def _replay(job: _Job, *, progress: bool = False) -> _Outcome:
+def _replay(job: _Job, *, shows_progress: bool = False) -> _Outcome:
     """Tracks and scores one recording; an error of the user's becomes part of the outcome."""
     outcome = _Outcome()
     try:
         with shown_warnings() as warnings:
-            summary, stopped = track_recording(job.track, warnings, progress=progress)
+            summary, stopped = track_recording(job.track, warnings, progress=shows_progress)
             outcome = _Outcome(summary, stopped=stopped)
             if job.ground_truth is None or stopped is not None:
                 return outcome
             return replace(outcome, **_scored(job, job.ground_truth))
-    except KeytrackError as error:
-        return replace(outcome, error=str(error))
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        return replace(outcome, error=f"{where}{error.strerror or error}")
+    except FORESEEN as error:
+        return replace(outcome, error=error_line(error))
 
 
 def _scored(job: _Job, ground_truth: Path) -> dict[str, Any]:
@@ -178,15 +193,14 @@ def _scored(job: _Job, ground_truth: Path) -> dict[str, Any]:
     return {"parts": parts, "pictures": tuple(replace(picture, sequence=job.name) for picture in pictures)}
 
 
-def _in_processes(jobs: Sequence[_Job], workers: int) -> list[_Outcome]:
+def _in_parallel(jobs: Sequence[_Job], workers: int, scheduler: str) -> list[_Outcome]:
     """All outcomes in the order of `jobs`; how many are done is shown as they are. A signal ends them all."""
-    columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TextColumn("bags"), TimeElapsedColumn())
     outcomes = [_Outcome() for _ in jobs]
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task("", total=len(jobs))
-        for done, (place, outcome) in enumerate(run_jobs(_replay, [(job,) for job in jobs], workers), start=1):
+    with progress("replaying", "bags", len(jobs)) as advance:
+        results = run_jobs(_replay, [(job,) for job in jobs], workers, scheduler)
+        for done, (place, outcome) in enumerate(results, start=1):
             outcomes[place] = outcome
-            bar.advance(task)
+            advance()
             if outcome.error is not None:
                 say_error(outcome.error)
             elif outcome.summary is not None:
@@ -203,11 +217,7 @@ def _scores(request: ReplayRequest, outcomes: Sequence[_Outcome]) -> Scores | No
     if not parts:
         return None
     scores = combined(parts, request.protocol)
-    file = request.out / "scores.json"
-    try:
-        file.write_text(json.dumps(scores.to_dict(), indent=1), encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{file}: cannot be written: {error.strerror}") from None
+    write_json(request.out / "scores.json", scores.to_dict())
     if request.report is not None and request.ground_truth is not None:
         pictures = sorted((p for outcome in outcomes for p in outcome.pictures), key=lambda p: -p.switch.joints)
         write_report(request.report, scores, parts, pictures[:LARGEST], f"Replay against {request.ground_truth.name}")

@@ -7,6 +7,7 @@ a signal must wake their executor through a socket.
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -19,6 +20,9 @@ def stop_signals() -> Iterator[list[signal.Signals]]:
     The second one interrupts at once.
     """
     caught: list[signal.Signals] = []
+    if threading.current_thread() is not threading.main_thread():  # a worker of a cluster: signals are its process's
+        yield caught
+        return
 
     def note(number: int, _: FrameType | None) -> None:
         if caught:

@@ -180,16 +180,17 @@ def score_files(
     protocol: Protocol = CLEAN,
     *,
     workers: int = 1,
+    scheduler: str = "",
     thresholds: Sequence[float] = (),
 ) -> Iterator[tuple[int, SequenceParts]]:
-    """Reads and counts sequences, given as files of ground truth and prediction, in `workers` processes.
+    """Reads and counts sequences, given as files of ground truth and prediction, in parallel (see `run_jobs`).
 
     Yields (place in `pairs`, parts) as they are done, in any order. With more than one worker, a script that calls this
     needs the usual `if __name__ == "__main__":`.
 
     Raises InputError and EvaluationError as reading and `score_sequence` do.
     """
-    yield from run_jobs(_score_files, [(*pair, protocol, tuple(thresholds)) for pair in pairs], workers)
+    yield from run_jobs(_score_files, [(*pair, protocol, tuple(thresholds)) for pair in pairs], workers, scheduler)
 
 
 def _score_files(

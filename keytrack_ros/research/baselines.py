@@ -57,6 +57,11 @@ class Baseline:
     def needs_images(self) -> bool:
         return self.method == "flow"
 
+    def with_absolute_weights(self) -> Baseline:
+        """The same for a process with another working folder."""
+        file = Path(self.weights)
+        return replace(self, weights=str(file.absolute())) if self.weights and file.is_file() else self
+
 
 # Thresholds of the geometric ones are the best of 0.001 … 0.3 on training videos (docs/results.md).
 _USUAL = {

@@ -71,13 +71,13 @@ Results = dict[tuple[str, str], Tracked]
 
 
 def compare(
-    tasks: Sequence[Task], baselines: Sequence[Baseline], protocol: Protocol, *, workers: int = 1
+    tasks: Sequence[Task], baselines: Sequence[Baseline], protocol: Protocol, *, workers: int = 1, scheduler: str = ""
 ) -> Iterator[tuple[int, Results]]:
-    """Yields (place of the task, its results) as they are done, in any order.
+    """Yields (place of the task, its results) as they are done, in any order; parallel as `run_jobs`.
 
     Raises KeytrackError as reading, scoring and the matchers do.
     """
-    yield from run_jobs(_compared, [(task, baselines, protocol) for task in tasks], workers)
+    yield from run_jobs(_compared, [(task, baselines, protocol) for task in tasks], workers, scheduler)
 
 
 def _compared(task: Task, baselines: Sequence[Baseline], protocol: Protocol) -> Results:
