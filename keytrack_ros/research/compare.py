@@ -137,7 +137,7 @@ def _tracked(
         ground_truth.name, f"{ground_truth.source} tracked by {chosen.name}", ground_truth.images, tracked
     )
     parts = score_sequence(SequencePair(ground_truth, prediction), protocol)
-    return Tracked(parts.clear, parts.identity, parts.person["OKS"].clear.switches, len(frames), seconds)
+    return Tracked(parts.clear, parts.identity, int(parts.person["OKS"].clear.switches[0]), len(frames), seconds)
 
 
 def frame_size(sequence: LabelledSequence) -> tuple[int, int]:
