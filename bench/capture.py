@@ -25,8 +25,9 @@ from rich.progress import track
 
 from keytrack_ros.estimation import Estimator, EstimatorOptions
 from keytrack_ros.inference.options import InferenceOptions
+from keytrack_ros.matching.boxes import covered_parts
 from keytrack_ros.poses import BoolArray, FloatArray, ImageArray, IntArray
-from keytrack_ros.training.matcher.occlusion import captured, covered_parts
+from keytrack_ros.training.matcher.occlusion import captured
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, rich_markup_mode=None)
 

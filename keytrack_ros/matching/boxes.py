@@ -28,6 +28,9 @@ HORIZON_S = 1.0
 CONTEST_WIDTH = 0.15
 """Two poses contest a keypoint if theirs are less than about this part of the person's size apart."""
 
+CONTEST_REACH = 4 * CONTEST_WIDTH
+"""In sizes: keypoints farther apart contest nothing; `contested` is below 0.0004 there."""
+
 _FAR = np.float32(1e15)
 
 
@@ -105,30 +108,49 @@ def overlap(keypoints: FloatArray, scores: FloatArray, boxes: FloatArray, sizes:
         boxes: [..., P, 4], zeros where none is known.
         sizes: [..., P] in pixels, see `motion.pose_sizes`.
     """
-    count = keypoints.shape[-3]
-    if count < 2:
-        nothing = np.zeros(scores.shape, np.float32)
-        return Overlap(nothing, nothing, nothing, np.zeros(scores.shape[:-1], np.float32))
-    visible = scores > 0
-    themselves = np.eye(count, dtype=bool)[:, :, None]
-    pair = visible[..., :, None, :] & visible[..., None, :, :] & ~themselves  # [..., P, P, 15]
-    apart2 = squared_lengths(keypoints[..., :, None, :, :] - keypoints[..., None, :, :, :])
-    apart2 = np.where(pair, apart2, _FAR)
-    rival = apart2.argmin(-2, keepdims=True)
-    nearest2 = np.take_along_axis(apart2, rival, -2)[..., 0, :]
-    contested = np.exp(-nearest2 / (2 * np.square(CONTEST_WIDTH * sizes[..., None])))
-    rival_score = np.take_along_axis(scores, rival[..., 0, :], -2)
-
-    low, high = boxes[..., None, :, None, :2], boxes[..., None, :, None, 2:]  # of the other pose
-    points = keypoints[..., :, None, :, :]
-    inside = ((points > low) & (points < high)).all(-1) & ~themselves & visible[..., :, None, :]
-    width = np.minimum(boxes[..., :, None, 2:], boxes[..., None, :, 2:])
-    width = np.maximum(width - np.maximum(boxes[..., :, None, :2], boxes[..., None, :, :2]), 0)
-    own = np.maximum(np.prod(boxes[..., 2:] - boxes[..., :2], -1), 1e-6)
-    area = width[..., 0] * width[..., 1] / own[..., None] * ~themselves[..., 0]
+    people, keypoint_count = scores.shape[-2:]
+    cover = covered_parts(boxes)
+    # Frame by frame; only pairs of poses that come near each other are looked at, which are few in most crowds.
+    frames = int(np.prod(scores.shape[:-2]))
+    points = keypoints.reshape(frames, people, keypoint_count, 2)
+    shown = scores.reshape(frames, people, keypoint_count)
+    near = _near(points, shown > 0, CONTEST_REACH * sizes.reshape(frames, people))
+    frame, pose, other = np.nonzero(near | (cover.reshape(frames, people, people) > 0))
+    visible = shown[frame, pose] > 0
+    apart2 = squared_lengths(points[frame, pose] - points[frame, other])
+    apart2 = np.where(visible & (shown[frame, other] > 0), apart2, _FAR)  # [M, 15]
+    target = ((frame * people + pose) * keypoint_count)[:, None] + np.arange(keypoint_count)
+    order = np.argsort(-apart2, axis=None)  # of several poses the nearest is written last
+    nearest2, rival_score = np.full(shown.size, _FAR), np.zeros(shown.size, np.float32)
+    nearest2[target.ravel()[order]] = apart2.ravel()[order]
+    rival_score[target.ravel()[order]] = shown[frame, other].ravel()[order]
+    contested = np.exp(-nearest2.reshape(scores.shape) / (2 * np.square(CONTEST_WIDTH * sizes[..., None])))
+    box = boxes.reshape(frames, people, 4)[frame, other][:, None]
+    inside = ((points[frame, pose] > box[..., :2]) & (points[frame, pose] < box[..., 2:])).all(-1) & visible
+    covered = np.zeros(shown.size, np.float32)
+    covered[target[inside]] = 1
     return Overlap(
         contested.astype(np.float32),
-        (contested * (scores - rival_score)).astype(np.float32),
-        inside.any(-2).astype(np.float32),
-        area.max(-1).astype(np.float32),
+        (contested * (scores - rival_score.reshape(scores.shape))).astype(np.float32),
+        covered.reshape(scores.shape),
+        cover.max(-1, initial=0),
     )
+
+
+def covered_parts(boxes: FloatArray) -> FloatArray:
+    """[..., P, P] part of each box [..., P, 4] that each other box covers; 0 of itself and of boxes without area."""
+    low = np.maximum(boxes[..., :, None, :2], boxes[..., None, :, :2])
+    high = np.minimum(boxes[..., :, None, 2:], boxes[..., None, :, 2:])
+    size = np.maximum(high - low, 0)
+    own = (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+    parts = size[..., 0] * size[..., 1] / np.maximum(own, 1e-6)[..., None]
+    return np.asarray(np.where(np.eye(boxes.shape[-2], dtype=bool), 0, parts), np.float32)
+
+
+def _near(keypoints: FloatArray, visible: BoolArray, reach: FloatArray) -> BoolArray:
+    """[F, P, P] whether the extents of two poses, one grown by `reach` [F, P] pixels, overlap; False of itself."""
+    low = np.where(visible[..., None], keypoints, np.inf).min(-2, initial=np.inf)
+    high = np.where(visible[..., None], keypoints, -np.inf).max(-2, initial=-np.inf)
+    grown_low, grown_high = low - reach[..., None], high + reach[..., None]
+    near = (grown_low[:, :, None] < high[:, None]).all(-1) & (grown_high[:, :, None] > low[:, None]).all(-1)
+    return np.asarray(near & ~np.eye(keypoints.shape[1], dtype=bool))

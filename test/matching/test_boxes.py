@@ -61,3 +61,16 @@ class TestOverlap:
     def test_a_lone_pose_and_an_empty_frame(self):
         assert (rivals(people((100, 100))).contested == 0).all()
         assert rivals(Poses.empty()).area.shape == (0,)
+
+    def test_the_nearest_of_several_rivals_counts(self):
+        poses = people((100, 100), (104, 100), (112, 100))
+        poses = poses.with_fields(scores=np.array([[0.9], [0.5], [0.2]]) * np.ones(15))
+        found = rivals(poses)
+        assert (np.abs(found.claim[0] - 0.4) < 0.05).all()  # against 0.5 of the second, not 0.2 of the third
+
+    def test_frames_do_not_mix(self):
+        together, apart = people((100, 100), (103, 100)), people((100, 100), (500, 100))
+        stacked = [np.stack([getattr(p, name) for p in (together, apart)]) for name in ("keypoints", "scores")]
+        found = overlap(*stacked, np.zeros((2, 2, 4), np.float32), pose_sizes(stacked[0], stacked[1] > 0))
+        np.testing.assert_array_equal(found.contested[0], rivals(together).contested)
+        assert (found.contested[1] == 0).all()

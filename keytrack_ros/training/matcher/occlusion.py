@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from keytrack_ros import skeleton
-from keytrack_ros.matching.boxes import exists
+from keytrack_ros.matching.boxes import covered_parts, exists
 from keytrack_ros.poses import BoolArray, FloatArray, IntArray, keypoint_boxes
 
 CAPTURE_BEHIND = (-5.2, 6.2, 1.4)
@@ -46,15 +46,6 @@ def full_boxes(points: FloatArray, present: BoolArray, rng: np.random.Generator)
     bottom = rng.uniform(0.02, 0.13, shape[0])
     grown = np.concatenate([-margin, margin[:, :1], bottom[:, None]], 1)[:, None, None] * height
     return np.asarray((extent + grown) * present.any(-1)[..., None], np.float32)
-
-
-def covered_parts(boxes: FloatArray) -> FloatArray:
-    """[..., P, P] part of each box [..., P, 4] that each other box covers; 0 of itself and of boxes without area."""
-    low = np.maximum(boxes[..., :, None, :2], boxes[..., None, :, :2])
-    high = np.minimum(boxes[..., :, None, 2:], boxes[..., None, :, 2:])
-    both = np.prod(np.maximum(high - low, 0), -1)
-    own = np.prod(boxes[..., 2:] - boxes[..., :2], -1)[..., None]
-    return np.asarray(np.where(np.eye(boxes.shape[-2], dtype=bool), 0, both / np.maximum(own, 1e-6)), np.float32)
 
 
 def depth_order(boxes: FloatArray, rng: np.random.Generator) -> BoolArray:
@@ -210,3 +201,29 @@ def detected_boxes(
     out = (out + jitter * poor) * exists(boxes)[..., None]
     out = np.where(exists(out)[..., None], out, 0)
     return np.asarray(out, np.float32), np.asarray(merged & is_behind)
+
+
+def duplicates(seen: BoolArray, chosen: BoolArray, rng: np.random.Generator) -> tuple[BoolArray, IntArray]:
+    """Second, weak detections of people: [S, F, P] bool, in free places, and [S, F, P] the person of each.
+
+    A detector at a low threshold finds parts of people and shifted boxes beside the right ones. They belong to no
+    track, not even to that of a person who is occluded nearby.
+
+    Args:
+        seen: [S, F, P] people who are detected.
+        chosen: [S] scenes in which this happens: in each free place with probability 0.06.
+    """
+    added = ~seen & seen.any(-1, keepdims=True) & chosen[:, None, None] & (rng.random(seen.shape) < 0.06)
+    # Each draws its person among those seen in the frame.
+    lots = rng.random((*seen.shape, seen.shape[-1])) * seen[..., None, :]
+    return np.asarray(added), np.asarray(lots.argmax(-1), np.int64)
+
+
+def shifted_boxes(boxes: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Boxes [..., 4] of duplicates: half of them shifted by about a fifth of the size, the others a part of the box."""
+    size = boxes[..., 2:] - boxes[..., :2]
+    offset = rng.normal(0, 0.2, size.shape) * size
+    moved = boxes + np.concatenate([offset, offset], -1)
+    low, high = rng.uniform(0, 0.4, size.shape), rng.uniform(0.6, 1, size.shape)
+    part = np.concatenate([boxes[..., :2] + low * size, boxes[..., :2] + high * size], -1)
+    return np.where(rng.random(boxes.shape[:-1])[..., None] < 0.5, moved, part)

@@ -34,7 +34,15 @@ from keytrack_ros.training.matcher.augment import (
     heights,
     with_head_points,
 )
-from keytrack_ros.training.matcher.occlusion import captured, depth_order, detected_boxes, full_boxes, runs_of_misses
+from keytrack_ros.training.matcher.occlusion import (
+    captured,
+    depth_order,
+    detected_boxes,
+    duplicates,
+    full_boxes,
+    runs_of_misses,
+    shifted_boxes,
+)
 from keytrack_ros.training.matcher.scene_composition import HISTORY, MAX_PEOPLE, SceneComposer, Scenes
 
 STRANGERS = 3
@@ -49,11 +57,14 @@ NOISY_SHARE = 0.6
 EARLIER = 4
 """In every second scene, poses of the frame so many before the current one are paired too."""
 
-CAPTURE_SHARE = 0.6
+CAPTURE_SHARE = 0.5
 """Scenes in which people who overlap get each other's keypoints, see `occlusion`."""
 
-BOX_SHARES = (0.3, 0.1, 0.2, 0.4)
+BOX_SHARES = (0.35, 0.1, 0.15, 0.4)
 """Scenes without boxes; with boxes that are the keypoints' extents; with exact boxes; with boxes of a detector."""
+
+DUPLICATE_SHARE = 0.5
+"""Noisy scenes with second, weak detections of people."""
 
 STANDING_SHARE = 0.12
 """Scenes with something that is found as a person though it is none, and stands still."""
@@ -155,6 +166,15 @@ def detected(composer: SceneComposer, scenes: Scenes, rng: np.random.Generator) 
     kind = rng.choice(len(BOX_SHARES), count, p=BOX_SHARES)
     boxes, merged = detected_boxes(boxes, behind, points, kept, np.maximum(level, 0.3) * (kind == 3), rng)
     kept &= ~merged[..., None]
+    added, of = duplicates(kept.any(-1), (level > 0) & (rng.random(count) < DUPLICATE_SHARE), rng)
+    rows = np.nonzero(added)
+    source = (*rows[:2], of[rows])
+    spread = 0.03 * np.sqrt(np.maximum(np.prod(boxes[source][:, 2:] - boxes[source][:, :2], -1), 1))
+    points[rows] = points[source] + rng.normal(size=points[source].shape) * spread[:, None, None]
+    scores[rows] = scores[source] * rng.uniform(0.5, 1, (len(spread), 1))
+    kept[rows] = kept[source]
+    boxes[rows] = shifted_boxes(boxes[source], rng)
+    identity[rows] = -1
     keypoints = (points * kept[..., None]).astype(np.float32)
     return Detections(
         keypoints=keypoints,

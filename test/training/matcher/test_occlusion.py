@@ -1,14 +1,16 @@
 import numpy as np
 import pytest
 
+from keytrack_ros.matching.boxes import covered_parts
 from keytrack_ros.poses import keypoint_boxes
 from keytrack_ros.training.matcher.occlusion import (
     captured,
-    covered_parts,
     depth_order,
     detected_boxes,
+    duplicates,
     full_boxes,
     runs_of_misses,
+    shifted_boxes,
 )
 from test.people import people
 
@@ -137,3 +139,23 @@ def test_misses_come_in_runs():
     assert begins.sum(1).max() == 1
     assert lost.sum() / max(begins.sum(), 1) == pytest.approx(14, abs=6)  # frames: 0.1 to 2 s at 25 a second
     assert not runs_of_misses(boxes, behind, seconds, np.zeros(400, bool), np.random.default_rng(0)).any()
+
+
+class TestDuplicates:
+    def test_take_free_places_and_are_of_people_who_are_seen(self):
+        seen = np.zeros((300, 4, 5), bool)
+        seen[..., 1] = seen[::2, :, 3] = True
+        seen[:, 0] = False  # a frame without anybody
+        added, of = duplicates(seen, np.ones(300, bool), np.random.default_rng(0))
+        assert not added[:, 0].any()
+        assert not (added & seen).any()
+        assert added[:, 1:][~seen[:, 1:]].mean() == pytest.approx(0.06, abs=0.015)
+        assert np.take_along_axis(seen, of, 2)[added].all()
+        assert not duplicates(seen, np.zeros(300, bool), np.random.default_rng(0))[0].any()
+
+    def test_their_boxes_are_shifted_or_parts(self):
+        boxes = np.tile(np.array([100.0, 100, 150, 250]), (400, 1))
+        found = shifted_boxes(boxes, np.random.default_rng(0))
+        inside = (found[:, :2] >= 100).all(1) & (found[:, 2:] <= (150, 250)).all(1)
+        assert 0.4 < inside.mean() < 0.65
+        np.testing.assert_allclose((found[:, 2:] - found[:, :2])[~inside], np.tile([50, 150], ((~inside).sum(), 1)))
