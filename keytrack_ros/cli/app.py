@@ -64,7 +64,9 @@ def _common(
 def track(
     source: Annotated[
         str,
-        typer.Argument(metavar="INPUT", help="Video, folder of images, bag (folder, .mcap, .db3) or webcam number."),
+        typer.Argument(
+            metavar="INPUT", help="Video, folder of images, bag, webcam number, or address (rtsp://…, http://…)."
+        ),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder for the results; made if needed.")],
     every: Annotated[int, typer.Option(min=1, help="Take every N-th frame of the input.")] = 1,
@@ -72,6 +74,9 @@ def track(
     frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
     topic: Annotated[str | None, typer.Option(help="Image topic of a bag that has several.")] = None,
     fps: Annotated[float | None, typer.Option(min=0.001, help="Frame rate of an image folder (25) or video.")] = None,
+    bits: Annotated[
+        int, typer.Option(min=0, max=16, help="Bits that 16-bit images use (8 to 16); 0 = found from the images.")
+    ] = 0,
     models: ModelFolders = None,
     params: ParameterFile = None,
     settings: Settings = None,
@@ -104,6 +109,7 @@ def track(
         frames=frames,
         topic=topic,
         fps=fps,
+        bits=bits,
         video=video,
         overwrite=overwrite,
         explain=None if explain is None else ExplainRequest(explain, explain_frame),

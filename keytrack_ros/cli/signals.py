@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 
 @contextmanager
-def stop_signals() -> Iterator[list[signal.Signals]]:
+def stop_signals(stop: Callable[[], None] | None = None) -> Iterator[list[signal.Signals]]:
     """Within it, the first Ctrl-C or SIGTERM only fills the list, so that a frame is never left half written.
 
-    The second one interrupts at once.
+    The second one interrupts at once. `stop` is called at the first one, to end what waits for something to come.
     """
     caught: list[signal.Signals] = []
     if threading.current_thread() is not threading.main_thread():  # a worker of a cluster: signals are its process's
@@ -28,6 +28,8 @@ def stop_signals() -> Iterator[list[signal.Signals]]:
         if caught:
             raise KeyboardInterrupt
         caught.append(signal.Signals(number))
+        if stop is not None:
+            stop()
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

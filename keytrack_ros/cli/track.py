@@ -20,8 +20,9 @@ from keytrack_ros.cli.summary import RunStatistics, show_summary
 from keytrack_ros.errors import OptionError, OutputError
 from keytrack_ros.media.bag_writer import BagWriter
 from keytrack_ros.media.drawing import Trails, draw_poses
-from keytrack_ros.media.files import require_free
+from keytrack_ros.media.files import require_free, write_text
 from keytrack_ros.media.frames import Frame, FrameSource, Selection
+from keytrack_ros.media.paths import shown
 from keytrack_ros.media.posetrack_writer import PoseTrackWriter
 from keytrack_ros.media.sources import open_source
 from keytrack_ros.media.video_writer import VideoWriter
@@ -45,6 +46,7 @@ class TrackRequest:
     frames: int | None = None
     topic: str | None = None
     fps: float | None = None
+    bits: int = 0
     video: bool = True
     overwrite: bool = False
     explain: ExplainRequest | None = None
@@ -55,7 +57,7 @@ class _Results:
 
     def __init__(self, request: TrackRequest, source: FrameSource, statistics: RunStatistics) -> None:
         self._paths = _result_paths(request)
-        name = Path(request.source).stem or "video"
+        name = shown(Path(request.source).stem) or "video"
         with ExitStack() as stack:  # files that are open already are closed if a later one cannot be opened
             self._json = stack.enter_context(PoseTrackWriter(self._paths["tracks"], name, overwrite=request.overwrite))
             self._bag = stack.enter_context(BagWriter(self._paths["bag"], overwrite=request.overwrite))
@@ -130,6 +132,7 @@ def track_recording(
         require_free(request.out / name, overwrite=request.overwrite)
         if request.explain is not None and request.explain.path.absolute() == (request.out / name).absolute():
             raise OptionError(f"--explain {request.explain.path}: has the name of another result; choose another")
+    _refuse_own_input(request)
     with open_source(
         request.source,
         topic=request.topic,
@@ -138,6 +141,7 @@ def track_recording(
         every=request.every,
         frames=request.frames,
         in_stamp_order=True,
+        bits=request.bits,
     ) as source:
         if request.explain is not None:
             selection = Selection(request.start, request.every, request.frames)
@@ -151,15 +155,15 @@ def track_recording(
         began = perf_counter()
         with (
             closing(pipeline),
-            stop_signals() as stopped,
+            stop_signals(source.stop) as stopped,
             _Results(request, source, statistics) as results,
-            FrameProgress(source.name, source.count, shown=progress) as shown,
+            FrameProgress(source.name, source.count, shown=progress) as bar,
         ):
-            _run(source, pipeline, results, statistics, stopped, shown)
+            _run(source, pipeline, results, statistics, stopped, bar)
             results.write_rest()
         summary: dict[str, Any] = {
             "version": keytrack_ros.__version__,
-            "input": request.source,
+            "input": shown(request.source),
             "selection": {"start": request.start, "every": request.every, "frames": request.frames},
             **statistics.summary(perf_counter() - began),
             "unreadable_frames": source.unreadable,
@@ -168,7 +172,7 @@ def track_recording(
             "options": {name: value for name, _, value in flatten(request.options)},
             "warnings": warnings.texts,
         }
-    paths["summary"].write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(paths["summary"], json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
     return summary, stopped[0] if stopped else None
 
 
@@ -177,7 +181,7 @@ def show_results(request: TrackRequest, summary: Mapping[str, Any]) -> None:
     paths = {what: str(path) for what, path in _result_paths(request).items() if path.exists()}
     if request.explain is not None:
         paths |= {what: str(path) for what, path in request.explain.files.items() if path.exists()}
-    show_summary(Path(request.source).name, summary, paths)
+    show_summary(shown(Path(request.source).name), summary, paths)
 
 
 def _run(
@@ -189,17 +193,32 @@ def _run(
     progress: FrameProgress,
 ) -> None:
     frames = iter(source)
+    stretch = 0
     while not stopped:
         began = perf_counter()
         frame = next(frames, None)
         if frame is None:
             return
         read = perf_counter()
+        if frame.stretch != stretch:  # time itself jumped
+            pipeline.reset()
+            stretch = frame.stretch
         poses = pipeline.process(frame.image_bgr, frame.stamp_s)
         processed = perf_counter()
         results.write(frame, pipeline.comparison)
         statistics.add_times({"reading": read - began, **pipeline.stage_seconds, "writing": perf_counter() - processed})
         progress.advance(len(poses))
+
+
+def _refuse_own_input(request: TrackRequest) -> None:
+    """Raises OptionError if a result would take the place of what is read."""
+    source = Path(request.source).absolute()
+    for name in _NAMES.values():
+        result = (request.out / name).absolute()
+        same = source.exists() and result.exists() and result.samefile(source)
+        if same or result == source or result in source.parents:
+            out = shown(request.out)
+            raise OptionError(f"--out {out}: the result {name} would overwrite the input; name another folder")
 
 
 def _result_paths(request: TrackRequest) -> dict[str, Path]:

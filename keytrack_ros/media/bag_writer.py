@@ -12,7 +12,7 @@ import numpy as np
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from keytrack_ros.errors import InputError, OutputError
-from keytrack_ros.media.files import require_free
+from keytrack_ros.media.files import output_error, require_free
 from keytrack_ros.media.messages import TRACKED_POSES, poses_to_message, typestore
 from keytrack_ros.poses import ImageArray, Poses
 from keytrack_ros.timing import NANOSECONDS
@@ -48,7 +48,7 @@ class BagWriter:
         try:
             self._writer.open()
         except OSError as error:
-            raise OutputError(f"{path}: the bag cannot be made: {error.strerror}") from None
+            raise output_error(path, error) from None
 
     def add_topic(self, topic: str, message_type: str) -> None:
         """Announces a topic, so that the bag has it even if no message comes. Raises InputError as `write_cdr`."""
@@ -61,7 +61,10 @@ class BagWriter:
         """
         if self._writer is None:
             raise OutputError(f"{self.path}: the bag is closed")
-        self._writer.write(self._connection(topic, message_type), stamp_ns, data)
+        try:
+            self._writer.write(self._connection(topic, message_type), stamp_ns, data)
+        except OSError as error:
+            raise output_error(self.path, error) from None
         self.counts[topic] += 1
 
     def write(self, topic: str, message_type: str, stamp_ns: int, message: Any) -> None:
@@ -86,10 +89,17 @@ class BagWriter:
         self.write(topic, COMPRESSED_IMAGE, stamp_ns, message)
 
     def close(self) -> None:
-        """Writes the bag's index and metadata; the second call does nothing."""
+        """Writes the bag's index and metadata; the second call does nothing.
+
+        Raises OutputError if they cannot be written, as when the disk is full.
+        """
         writer, self._writer = self._writer, None
-        if writer is not None:
+        if writer is None:
+            return
+        try:
             writer.close()
+        except OSError as error:
+            raise output_error(self.path, error) from None
 
     def _connection(self, topic: str, message_type: str) -> Connection:
         key = (topic, message_type)

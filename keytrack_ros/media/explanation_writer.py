@@ -7,9 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from keytrack_ros.errors import OutputError
 from keytrack_ros.explanation import CAUSES, DOUBT, Candidate, FrameExplanation, PoseExplanation
-from keytrack_ros.media.files import require_free
+from keytrack_ros.media.files import TextFile, require_free
 
 SCHEMA = 1
 
@@ -23,13 +22,8 @@ class ExplanationWriter:
 
     def __init__(self, path: Path, *, overwrite: bool = False) -> None:
         require_free(path, overwrite=overwrite)
-        self._path = path
-        self._part = path.with_name(f"{path.name}.part")
         self._frames = 0
-        try:
-            self._file = self._part.open("w", encoding="utf-8")
-        except OSError as error:
-            raise OutputError(f"{self._part}: cannot be written: {error.strerror}") from None
+        self._file = TextFile(path)
         head = json.dumps({"schema": SCHEMA, "doubt": DOUBT, "causes": CAUSES}, indent=1)
         self._file.write(f'{head[:-2]},\n "frames": [')
 
@@ -51,8 +45,7 @@ class ExplanationWriter:
         if self._file.closed:
             return
         self._file.write("\n]}\n")
-        self._file.close()
-        self._part.replace(self._path)
+        self._file.finish()
 
     def __enter__(self) -> ExplanationWriter:
         return self

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from keytrack_ros import skeleton
-from keytrack_ros.errors import OutputError
-from keytrack_ros.media.files import require_free
+from keytrack_ros.media.files import TextFile, require_free
 from keytrack_ros.poses import Poses
 
 _SLOTS = [skeleton.POSETRACK17.index(name) for name in skeleton.NAMES]
@@ -44,13 +43,9 @@ class PoseTrackWriter:
         require_free(path, overwrite=overwrite)
         self.path = path
         self._video = video
-        self._part = path.with_name(f"{path.name}.part")
         self._images: list[str] = []
         self._annotations = 0
-        try:
-            self._file = self._part.open("w", encoding="utf-8")
-        except OSError as error:
-            raise OutputError(f"{self._part}: cannot be written: {error.strerror}") from None
+        self._file = TextFile(path)
         self._file.write('{"annotations": [')
 
     def write(self, poses: Poses, index: int, size: tuple[int, int], *, file_name: str = "") -> None:
@@ -83,8 +78,7 @@ class PoseTrackWriter:
             return
         images = ",\n".join(f'{image[:-1]}, "nframes": {len(self._images)}}}' for image in self._images)
         self._file.write(f'\n],\n"images": [\n{images}\n],\n"categories": {json.dumps([CATEGORY])}}}\n')
-        self._file.close()
-        self._part.replace(self.path)
+        self._file.finish()
 
     def __enter__(self) -> PoseTrackWriter:
         return self

@@ -79,7 +79,10 @@ def _opened(
     text = str(source)
     if not text or "\0" in text:
         raise InputError("the name of the input is empty" if not text else "the name of the input holds a zero byte")
-    path = Path(source).expanduser() if not isinstance(source, int) else Path(text)
+    try:
+        path = Path(source).expanduser() if not isinstance(source, int) else Path(text)
+    except RuntimeError:  # neither HOME nor the system knows it
+        raise InputError(f"{shown(text)}: the home folder is not known; write the whole path") from None
     device = re.fullmatch(r"(?:/dev/video)?(\d{1,9})", text)
     if device and (isinstance(source, int) or not path.is_file()):
         with _ffmpeg_needed():

@@ -38,7 +38,7 @@ class VideoOptions(Options):
 
     source: str = option(
         "",
-        "video file, folder of images, bag, or webcam by number",
+        "video file, folder of images, bag, webcam by number, or address as rtsp://camera/stream",
         live=False,
     )
     bag_topic: str = option(
@@ -121,6 +121,13 @@ class VideoOptions(Options):
         "have while they are recorded; empty: none",
         live=False,
     )
+    bits: int = option(
+        0,
+        "how many of 16 bits the pixels of 16-bit images use, as 12 in many infrared images; 0 = found from the images",
+        at_least=0,
+        at_most=16,
+        live=False,
+    )
     reliability: str = option(
         "reliable",
         "QoS of the images",
@@ -147,6 +154,7 @@ class VideoNode(Node):  # type: ignore[misc]
         self._stopping = False
         self._poses_stamp_ns: int | None = None
         self._player: threading.Thread | None = None
+        self._source: FrameSource | None = None
         self._pace_topic = self.resolve_topic_name(self._options.pace_topic) if self._options.pace_topic else ""
         self._begin_s = 0.0  # when the first frame was due, on the monotonic clock
         self._origin_ns = 0  # its stamp
@@ -168,18 +176,22 @@ class VideoNode(Node):  # type: ignore[misc]
         with self._changed:
             self._stopping = True
             self._changed.notify()
+        if self._source is not None:
+            self._source.stop()
         if self._player is not None:
             self._player.join()
 
     def _open(self) -> FrameSource:
         options = self._options
-        return open_source(
+        self._source = open_source(
             options.source,
             topic=options.bag_topic or None,
             start=options.start,
             every=options.every,
             frames=options.frames or None,
+            bits=options.bits,
         )
+        return self._source
 
     def _play(self, source: FrameSource) -> None:
         """The player's thread: ends the process when the source ends or fails."""
@@ -237,22 +249,23 @@ class VideoNode(Node):  # type: ignore[misc]
         Returns the offset for another pass, one frame after the last.
         """
         options = self._options
-        fps = options.rate_hz or source.fps
+        period_ns = round(NANOSECONDS / (options.rate_hz or source.fps))
+        as_in_source = options.stamps == "source" and not options.rate_hz and offset_ns == 0
         elapsed_ns = 0
-        first: Frame | None = None
+        last: Frame | None = None
         for count, frame in enumerate(source):
-            first = first or frame
             if options.rate_hz:
                 elapsed_ns = round(count * NANOSECONDS / options.rate_hz)
-            else:
-                elapsed_ns = frame.stamp_ns - first.stamp_ns
+            elif last is not None:
+                elapsed_ns += _step_ns(last, frame, period_ns)
             if self._published == 0:
                 self._begin_s = time.monotonic()
-                self._origin_ns = first.stamp_ns if options.stamps == "source" else self.get_clock().now().nanoseconds
+                self._origin_ns = frame.stamp_ns if options.stamps == "source" else self.get_clock().now().nanoseconds
+            last = frame
             self._wait_until_due((offset_ns + elapsed_ns) / NANOSECONDS)
             if self._stopping:
                 break
-            stamp_ns = self._origin_ns + offset_ns + elapsed_ns
+            stamp_ns = frame.stamp_ns if as_in_source else self._origin_ns + offset_ns + elapsed_ns
             header = Header(stamp=ns_to_stamp(stamp_ns), frame_id=options.frame_id or frame.frame_id or "camera")
             message = to_image_message(frame.image_bgr, header)
             if self._time is not None:
@@ -265,13 +278,15 @@ class VideoNode(Node):  # type: ignore[misc]
                 self._wait_for_poses(stamp_ns)
             if self._pace_topic or self._published == 1:
                 self._wait_for_others()
-        return offset_ns + elapsed_ns + round(NANOSECONDS / fps)
+        return offset_ns + elapsed_ns + period_ns
 
     def _wait_until_due(self, seconds: float) -> None:
         """Sleeps until `seconds` after the first frame, where frames are paced by time."""
         if self._options.as_fast_as_possible or self._pace_topic:
             return
         wait_s = self._begin_s + seconds - time.monotonic()
+        if wait_s > 1.0:
+            self.get_logger().info(f"the next frame is due in {wait_s:.1f} s")
         if wait_s > 0:
             self._wait(wait_s)
         elif wait_s < -1.0:
@@ -312,6 +327,12 @@ class VideoNode(Node):  # type: ignore[misc]
         with self._changed:
             self._poses_stamp_ns = stamp_to_ns(message.header.stamp)
             self._changed.notify()
+
+
+def _step_ns(last: Frame, frame: Frame, period_ns: int) -> int:
+    """How much later than the last a frame is played: a jump of the source's clock takes one period."""
+    step_ns = frame.stamp_ns - last.stamp_ns
+    return step_ns if step_ns > 0 and frame.stretch == last.stretch else period_ns
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -17,6 +17,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from keytrack_ros.media.bag_reader import read_poses
 from keytrack_ros.media.sources import open_source
 from keytrack_ros.nodes.messages import NANOSECONDS
+from test.media.test_bag_source import BASE_NS, write_bag
+from test.media.test_bag_source import image_message as bag_image
 from test.nodes.camera import KEEP_ALL_POSES, Camera, stamps_ns
 from test.nodes.graph import Graph, Process, image_message
 from test.toy import FRAME_SIZE, draw_frame, walk
@@ -296,3 +298,39 @@ def test_a_bag_that_is_there_is_not_overwritten(graph: Graph, tmp_path: Path) ->
     assert recorder.wait() == 1
     assert "is not a bag, so it is not overwritten" in recorder.log
     assert (tmp_path / "precious" / "notes.txt").exists()
+
+
+def test_a_gap_and_a_step_back_are_played_as_one_frame(graph: Graph, tmp_path: Path) -> None:
+    # Two hours between two frames of a joined recording, then back to its beginning; one stamp is missing.
+    stamps = [10.0, 10.1, 0.0, 10.3, 7210.0, 7210.1, 10.0, 10.1]
+    bag = write_bag(
+        tmp_path / "bag",
+        [
+            ("/camera", BASE_NS + k * 10**8, bag_image(np.full((8, 8, 3), 8 * k, np.uint8), round(stamp * 1e9)))
+            for k, stamp in enumerate(stamps)
+        ],
+    )
+    images = graph.listen(Image, "/image_raw")
+    process = graph.start("video", {"source": bag, **KEEP_ALL})
+    hear_to_the_end(graph, process, images, lambda: len(images) >= 8)
+    assert numbers(images) == list(range(8))
+    period = round((0.7 / 7) * NANOSECONDS)
+    steps = np.diff(stamps_ns(images))
+    np.testing.assert_allclose(steps, period, rtol=0.01)
+    assert "stamps go 7199.7 s ahead at image 4" in process.log
+    assert "stamps go back by 7200.1 s at image 6" in process.log
+
+
+def test_the_stamps_of_the_source_are_kept_across_a_jump(graph: Graph, tmp_path: Path) -> None:
+    stamps = [10.0, 10.1, 7210.0, 5.0]
+    bag = write_bag(
+        tmp_path / "bag",
+        [
+            ("/camera", BASE_NS + k * 10**8, bag_image(np.zeros((8, 8, 3), np.uint8), round(stamp * 1e9)))
+            for k, stamp in enumerate(stamps)
+        ],
+    )
+    images = graph.listen(Image, "/image_raw")
+    process = graph.start("video", {"source": bag, "stamps": "source", **KEEP_ALL})
+    hear_to_the_end(graph, process, images, lambda: len(images) >= 4)
+    assert stamps_ns(images) == [round(stamp * 1e9) for stamp in stamps]
