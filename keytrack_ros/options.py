@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from typing import Any, TypeVar, cast
 
+import numpy as np
+
 from keytrack_ros.errors import OptionError
 
 Value = bool | int | float | str
@@ -56,6 +58,8 @@ class Options:
 def checked(item: Field[Any], value: Any, name: str) -> Value:
     """`value` if it is valid for the field (an int is taken for a float); otherwise raises OptionError with `name`."""
     default, about = item.default, item.metadata
+    if isinstance(value, np.generic):  # NumPy's numbers are as good as Python's
+        value = value.item()
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not type(default):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keytrack_ros import skeleton
+from keytrack_ros.errors import ModelError
 
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.int64]
@@ -28,6 +30,10 @@ class TrackState(IntEnum):
     TENTATIVE = 1
     CONFIRMED = 2
     LOST = 3
+
+
+_ROUNDING = 1e-3
+"""By how much a confidence may lie outside 0..1."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ class Poses:
         ages: [P] int64, frames since the track began.
 
     Raises:
-        ValueError: a shape does not fit the number of people; the field is named.
+        ValueError: a shape does not fit the number of people, or a score lies outside 0..1; the field is named.
     """
 
     keypoints: FloatArray
@@ -73,6 +79,12 @@ class Poses:
             finite = np.isfinite(self.keypoints).all(-1) & np.isfinite(self.scores)
             self._set("keypoints", np.where(finite[..., None], self.keypoints, 0), None, np.float32)
             self._set("scores", np.where(finite, self.scores, 0), None, np.float32)
+        if count and not (self.scores.min() >= -_ROUNDING and self.scores.max() <= 1 + _ROUNDING):
+            low, high = float(self.scores.min()), float(self.scores.max())
+            raise ValueError(
+                f"Poses.scores has values from {low:g} to {high:g}; confidences within 0..1 are needed (percentages, "
+                "logits and raw heatmap values must be converted first)"
+            )
         defaults: dict[str, tuple[Any, tuple[int, ...], Any]] = {
             "boxes": (None, (count, 4), np.float32),
             "box_scores": (1.0, (count,), np.float32),
@@ -122,6 +134,54 @@ class Poses:
     def with_fields(self, **changes: Any) -> Poses:
         """The same people with other values in some fields."""
         return replace(self, **changes)
+
+    @staticmethod
+    def from_layout(
+        keypoints: npt.ArrayLike, scores: npt.ArrayLike | None = None, layout: str | Sequence[str] = "coco17"
+    ) -> Poses:
+        """People with the keypoints of another tool.
+
+        Keypoints that do not exist here (eyes, ears, pelvis, thorax) are left out; those that the layout lacks are
+        missing. Head points are derived from nose and shoulders where there are none, as for networks of that layout.
+
+        Args:
+            keypoints: [P, K, 2] x, y in pixels of the image, or [P, K, 3] with the score as the third column.
+            scores: [P, K] confidences 0..1; 0 = missing. By default the third column, or 1 for every keypoint.
+            layout: `coco17`, `mpii16`, `posetrack17`, `posetrack15`, or the names of the K keypoints in order.
+
+        Raises:
+            ValueError: shapes do not fit the layout, a name is not known, or a score lies outside 0..1.
+        """
+        names = skeleton.JOINT_SETS.get(layout) if isinstance(layout, str) else tuple(layout)
+        if names is None:
+            raise ValueError(f"layout '{layout}' is none of {', '.join(skeleton.JOINT_SETS)}, nor a list of names")
+        points = np.array(keypoints, np.float32)
+        if points.size == 0:
+            return Poses.empty()
+        if points.ndim != 3 or points.shape[1] != len(names) or points.shape[2] not in (2, 3):
+            raise ValueError(f"keypoints has shape {points.shape}; (people, {len(names)}, 2 or 3) is needed")
+        if scores is None:
+            given = points[..., 2] if points.shape[2] == 3 else np.ones(points.shape[:2], np.float32)
+        else:
+            given = np.array(scores, np.float32)
+        if given.shape != points.shape[:2]:
+            raise ValueError(f"scores has shape {given.shape}; {points.shape[:2]} is needed")
+        try:
+            channels = np.array(skeleton.channels_of(names))
+        except ModelError as error:
+            raise ValueError(str(error)) from None
+        known = channels >= 0
+        ours = np.zeros((len(points), skeleton.COUNT, 2), np.float32)
+        confidences = np.zeros((len(points), skeleton.COUNT), np.float32)
+        ours[:, known], confidences[:, known] = points[:, channels[known], :2], given[:, channels[known]]
+        if "nose" in names and not known[skeleton.INDEX["head_top"]]:
+            skeleton.derive_head_points(ours, confidences)
+        return Poses(ours, confidences)
+
+    @staticmethod
+    def from_coco17(keypoints: npt.ArrayLike, scores: npt.ArrayLike | None = None) -> Poses:
+        """People with COCO's 17 keypoints, as YOLO-pose, MMPose and Detectron2 give them; see `from_layout`."""
+        return Poses.from_layout(keypoints, scores, "coco17")
 
     @staticmethod
     def empty() -> Poses:

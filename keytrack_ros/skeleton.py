@@ -7,6 +7,7 @@ person's size); COCO has none for head_bottom and head_top, which take the shoul
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -137,3 +138,25 @@ def channels_of(joints: Sequence[str]) -> tuple[int, ...]:
             known = ", ".join((*NAMES, *sorted(_ALIASES), *sorted(_IGNORED)))
             raise ModelError(f"unknown joint '{joint}'; known are {known}")
     return tuple(channels)
+
+
+HEAD_POINTS = (("head_bottom", 0.28), ("head_top", 1.47))
+"""Where head points lie on the line from the middle of the shoulders to the nose; see `derive_head_points`."""
+
+
+def derive_head_points(keypoints: npt.NDArray[np.floating[Any]], scores: npt.NDArray[np.floating[Any]]) -> None:
+    """Fills head_bottom and head_top where only the nose is known (COCO), in place.
+
+    With m the middle of the shoulders and q the nose, head_bottom = m + 0.28 (q − m), head_top = m + 1.47 (q − m); the
+    factors were fitted on a few annotated people. The score is that of the weakest of the three points.
+
+    Args:
+        keypoints: [P, 15, 2].
+        scores: [P, 15].
+    """
+    nose, left, right = (INDEX[name] for name in ("nose", "left_shoulder", "right_shoulder"))
+    middle = (keypoints[:, left] + keypoints[:, right]) / 2
+    weakest = scores[:, [nose, left, right]].min(1)
+    for name, factor in HEAD_POINTS:
+        keypoints[:, INDEX[name]] = middle + factor * (keypoints[:, nose] - middle)
+        scores[:, INDEX[name]] = weakest

@@ -138,6 +138,32 @@ class LiveClock:
         return Moment(order, self._time_ns, shift_ns)
 
 
+class SteadyTime:
+    """Seconds that grow with every image of a stream, also where its stamps stand still.
+
+    Such images follow each other by the last step of the stamps, or by a tenth of a second; the wall's clock has no
+    part in it, so that a recording always has the same times.
+    """
+
+    def __init__(self) -> None:
+        self._stamp_s: float | None = None
+        self._seconds = 0.0
+        self._step_s = 0.1
+
+    def seconds(self, stamp_s: float) -> float:
+        """The time of the next image. Stamps that go back give times that go back."""
+        last_s, self._stamp_s = self._stamp_s, stamp_s
+        if last_s is None or stamp_s < last_s:
+            self._seconds = stamp_s
+        elif stamp_s == last_s:
+            self._seconds += self._step_s
+        else:
+            if stamp_s - last_s < 1.0:
+                self._step_s = stamp_s - last_s
+            self._seconds = stamp_s if stamp_s > self._seconds else self._seconds + _TICK_NS / NANOSECONDS
+        return self._seconds
+
+
 @dataclass(frozen=True)
 class Recorded(Generic[T]):
     """One image of a recording.

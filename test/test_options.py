@@ -1,9 +1,11 @@
 from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
 
 from keytrack_ros.errors import OptionError
 from keytrack_ros.options import Options, flatten, option, with_values
+from keytrack_ros.toks import ToksOptions
 
 
 @dataclass(frozen=True)
@@ -58,3 +60,9 @@ def test_wrong_values_are_refused_with_the_name_and_the_reason(values, message):
 def test_the_constructor_checks_too():
     with pytest.raises(OptionError, match=r"share: -1\.0 lies outside"):
         Inner(share=-1.0)
+
+
+def test_numbers_of_numpy_are_numbers():
+    options = ToksOptions(dilation=np.float64(1.5), oks_threshold=np.float32(0.25), enabled=np.bool_(True))
+    assert (options.dilation, options.oks_threshold, options.enabled) == (1.5, 0.25, True)
+    assert type(options.dilation) is float

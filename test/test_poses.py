@@ -97,3 +97,53 @@ def test_channels_of_known_joint_sets():
         skeleton.channels_of(["nose", "left_antenna"])
     with pytest.raises(ModelError, match="joint 'nose' is named twice"):
         skeleton.channels_of(["nose", "nose"])
+
+
+class TestForeignKeypoints:
+    def test_scores_of_other_scales_are_refused(self) -> None:
+        for scores in (np.full((1, 15), 87.0), np.full((1, 15), -2.4)):
+            with pytest.raises(
+                ValueError, match=r"Poses\.scores has values from .* confidences within 0\.\.1 are needed"
+            ):
+                Poses(np.zeros((1, 15, 2)), scores)
+        assert len(Poses(np.zeros((1, 15, 2)), np.full((1, 15), 1.0005))) == 1  # rounding
+
+    def test_coco_keypoints_with_head_points_derived(self) -> None:
+        points = np.zeros((2, 17, 3))
+        points[..., :2] = np.arange(17)[:, None] * 10
+        points[..., 2] = 0.8
+        points[0, 0] = (100, 20, 0.9)  # nose
+        points[0, 5], points[0, 6] = (120, 60, 0.7), (80, 60, 0.6)  # shoulders: the middle is 100, 60
+        poses = Poses.from_coco17(points)
+        head_bottom, head_top = skeleton.INDEX["head_bottom"], skeleton.INDEX["head_top"]
+        np.testing.assert_allclose(poses.keypoints[0, head_top], (100, 60 - 1.47 * 40), atol=1e-4)
+        np.testing.assert_allclose(poses.keypoints[0, head_bottom], (100, 60 - 0.28 * 40), atol=1e-4)
+        np.testing.assert_allclose(poses.scores[0, [head_bottom, head_top]], 0.6)  # the weakest of the three
+        np.testing.assert_allclose(poses.keypoints[1, skeleton.INDEX["right_ankle"]], (160, 160))
+        same = Poses.from_coco17(points[..., :2], points[..., 2])
+        np.testing.assert_array_equal(same.keypoints, poses.keypoints)
+
+    def test_other_layouts(self) -> None:
+        mpii = Poses.from_layout(np.tile(np.arange(16.0)[:, None], 2)[None], layout="mpii16")
+        assert mpii.keypoints[0, skeleton.INDEX["head_top"], 0] == 9
+        assert mpii.keypoints[0, skeleton.INDEX["head_bottom"], 0] == 8  # MPII's upper neck
+        assert mpii.scores[0, skeleton.INDEX["nose"]] == 0
+        posetrack = Poses.from_layout(np.tile(np.arange(17.0)[:, None], 2)[None], layout="posetrack17")
+        assert posetrack.keypoints[0, skeleton.INDEX["left_shoulder"], 0] == 5
+        named = Poses.from_layout([[[1, 2], [3, 4]]], [[0.5, 0]], ["left_knee", "nose"])
+        assert named.keypoints[0, skeleton.INDEX["left_knee"]].tolist() == [1, 2]
+        assert named.visible.sum() == 1
+        assert len(Poses.from_coco17(np.zeros((0, 17, 3)))) == 0
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            ((np.zeros((1, 15, 2)),), r"keypoints has shape \(1, 15, 2\); \(people, 17, 2 or 3\) is needed"),
+            ((np.zeros((1, 17, 2)), np.zeros((2, 17))), r"scores has shape \(2, 17\)"),
+            ((np.zeros((1, 17, 2)), None, "body25"), "layout 'body25' is none of"),
+            ((np.zeros((1, 1, 2)), None, ["tail"]), "unknown joint 'tail'"),
+        ],
+    )
+    def test_what_does_not_fit_is_named(self, arguments: tuple, words: str) -> None:
+        with pytest.raises(ValueError, match=words):
+            Poses.from_layout(*arguments)

@@ -11,6 +11,7 @@ from keytrack_ros.timing import (
     LiveClock,
     Order,
     Recorded,
+    SteadyTime,
     held_images,
     in_stamp_order,
     with_stamps,
@@ -174,3 +175,19 @@ class TestRecordings:
         first = recorded([100.0])[0]
         behind = [read - k for k, _ in enumerate(with_stamps(images(), first))]
         assert max(behind) <= 70
+
+
+class TestSteadyTime:
+    def test_stamps_that_grow_are_the_times(self) -> None:
+        clock = SteadyTime()
+        assert [clock.seconds(s) for s in (5.0, 5.1, 7.0)] == [5.0, 5.1, 7.0]
+
+    def test_stamps_that_stand_still_go_on_at_the_last_rate(self) -> None:
+        clock = SteadyTime()
+        assert [clock.seconds(s) for s in (0.0, 0.0, 0.0)] == pytest.approx([0.0, 0.1, 0.2])
+        clock = SteadyTime()
+        assert [clock.seconds(s) for s in (5.0, 5.04, 5.04, 5.12)] == pytest.approx([5.0, 5.04, 5.08, 5.12])
+
+    def test_time_that_goes_back_goes_back(self) -> None:
+        clock = SteadyTime()
+        assert [clock.seconds(s) for s in (5.0, 3.0, 3.0)] == pytest.approx([5.0, 3.0, 3.1])

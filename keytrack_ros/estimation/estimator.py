@@ -24,10 +24,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-HEAD_POINTS = (("head_bottom", 0.28), ("head_top", 1.47))
-"""Where head points lie on the line from the middle of the shoulders to the nose; see `derive_head_points`."""
-
-
 @dataclass(frozen=True)
 class EstimatorOptions(Options):
     """Pose estimation (paper §3.1, A.4)."""
@@ -97,7 +93,7 @@ class Estimator:
             keypoints[rows, self._present] = points
             scores[rows, self._present] = certainty
         if "nose" in self.card.joints and "head_top" not in self.card.joints:
-            derive_head_points(keypoints, scores)
+            skeleton.derive_head_points(keypoints, scores)
         return keypoints, scores
 
     def _run(self, images_bgr: Sequence[ImageArray], boxes: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -141,24 +137,6 @@ def _checked(boxes: FloatArray) -> FloatArray:
     if len(bad):
         raise ValueError(f"box {bad[0]} is {boxes[bad[0]].tolist()}; x_min < x_max and y_min < y_max are needed")
     return boxes
-
-
-def derive_head_points(keypoints: FloatArray, scores: FloatArray) -> None:
-    """Fills head_bottom and head_top of networks that have only the nose (COCO), in place.
-
-    With m the middle of the shoulders and q the nose, head_bottom = m + 0.28 (q − m), head_top = m + 1.47 (q − m); the
-    factors were fitted on a few annotated people. The score is that of the weakest of the three points.
-
-    Args:
-        keypoints: [P, 15, 2].
-        scores: [P, 15].
-    """
-    nose, left, right = (skeleton.INDEX[name] for name in ("nose", "left_shoulder", "right_shoulder"))
-    middle = (keypoints[:, left] + keypoints[:, right]) / 2
-    weakest = scores[:, [nose, left, right]].min(1)
-    for name, factor in HEAD_POINTS:
-        keypoints[:, skeleton.INDEX[name]] = middle + factor * (keypoints[:, nose] - middle)
-        scores[:, skeleton.INDEX[name]] = weakest
 
 
 def _torch_network(card: PoseCard) -> TorchLoader | None:

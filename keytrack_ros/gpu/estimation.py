@@ -11,7 +11,7 @@ from torch import Tensor
 from keytrack_ros import skeleton
 from keytrack_ros.errors import ModelError
 from keytrack_ros.estimation import EstimatorOptions
-from keytrack_ros.estimation.estimator import HEAD_POINTS, mirrored_channels
+from keytrack_ros.estimation.estimator import mirrored_channels
 from keytrack_ros.gpu.batches import BatchedNetwork
 from keytrack_ros.gpu.frames import NetworkInput, crop_image, crop_transforms, to_frame
 from keytrack_ros.gpu.heatmaps import Decoder, average_flipped
@@ -87,10 +87,10 @@ def _max_images(options: EstimatorOptions) -> int:
 
 
 def _derive_head_points(keypoints: Tensor, scores: Tensor) -> None:
-    """As `estimation.estimator.derive_head_points`, in place."""
+    """As `skeleton.derive_head_points`, in place."""
     nose, left, right = (skeleton.INDEX[name] for name in ("nose", "left_shoulder", "right_shoulder"))
     middle = (keypoints[:, left] + keypoints[:, right]) / 2
     weakest = torch.minimum(torch.minimum(scores[:, nose], scores[:, left]), scores[:, right])
-    for name, factor in HEAD_POINTS:
+    for name, factor in skeleton.HEAD_POINTS:
         keypoints[:, skeleton.INDEX[name]] = middle + factor * (keypoints[:, nose] - middle)
         scores[:, skeleton.INDEX[name]] = weakest

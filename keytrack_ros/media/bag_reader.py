@@ -49,11 +49,15 @@ def read_poses(path: Path, topic: str | None = None) -> Iterator[RecordedFrame]:
         for message in bag.messages(channels):
             decoded = bag.deserialize(message)
             stamp = decoded.header.stamp
+            try:
+                poses = from_pose_array(decoded)
+            except ValueError as error:
+                raise InputError(f"{bag.name}: a message on {topics[0]} holds no poses: {error}") from None
             yield RecordedFrame(
                 stamp.sec * NANOSECONDS + stamp.nanosec,
                 decoded.header.frame_id,
                 (decoded.image_width, decoded.image_height),
-                from_pose_array(decoded),
+                poses,
             )
 
 

@@ -18,6 +18,7 @@ from keytrack_ros.pipeline.multi_camera import SharedNetworks
 from keytrack_ros.pipeline.open_finder import open_finder
 from keytrack_ros.pipeline.pose_finder import CameraFrame, FinderOptions, PoseFinder
 from keytrack_ros.poses import ImageArray, Poses
+from keytrack_ros.timing import SteadyTime
 from keytrack_ros.toks import ToksOptions
 from keytrack_ros.tracker.tracker import Comparison, PoseTracker, TrackerOptions
 
@@ -67,6 +68,7 @@ class Pipeline:
         self._opened.callback(finder.forget, self._camera)
         self._closed = False
         self._previous: Poses | None = None
+        self._time = SteadyTime()
         self._previous_stamp = 0.0
         self._previous_size = (0, 0)
         self.stage_seconds: dict[str, float] = dict.fromkeys(STAGES, 0.0)
@@ -134,7 +136,8 @@ class Pipeline:
 
         Args:
             image_bgr: [H, W, 3] uint8.
-            stamp: time of the image in seconds; a step back in time resets all tracks.
+            stamp: time of the image in seconds; a step back in time resets all tracks. Where it stands still (a camera
+                that never sets its stamps), images are taken to follow each other at the last known rate, or at 10 Hz.
 
         Returns:
             The poses with `track_ids`, `match_scores` and `ages` set; empty if nobody is seen.
@@ -144,6 +147,8 @@ class Pipeline:
             ValueError: the stamp is not finite; the state is unchanged.
             ModelError: a network failed, or the pipeline is closed.
         """
+        if not isinstance(image_bgr, np.ndarray):
+            raise InputError(f"image is a {type(image_bgr).__name__}; an array [height, width, 3] of uint8 is needed")
         if image_bgr.ndim != 3 or image_bgr.shape[2] != 3 or image_bgr.dtype != np.uint8 or image_bgr.size == 0:
             raise InputError(
                 f"image has shape {image_bgr.shape} and type {image_bgr.dtype}; [height, width, 3] uint8 is needed"
@@ -152,6 +157,7 @@ class Pipeline:
             raise ValueError(f"stamp is {stamp}; a finite number of seconds is needed")
         if self._closed:
             raise ModelError("the pipeline is closed")
+        stamp = self._time.seconds(stamp)
         size = image_bgr.shape[1], image_bgr.shape[0]
         frame = CameraFrame(self._camera, image_bgr, self._poses_before(size, stamp), self._options.finder)
         (poses,) = self._finder.find([frame])

@@ -153,6 +153,7 @@ class PoseTracker:
         self.matcher = matcher
         self.comparison: Comparison | None = None
         self._next_id = 1
+        self._units_known = False  # whether coordinates have been looked at
         self._frame = 0
         self.reset()
 
@@ -188,6 +189,7 @@ class PoseTracker:
             raise ValueError(f"frame_size is {width}x{height}; both must be positive")
         if not math.isfinite(stamp):
             raise ValueError(f"stamp is {stamp}; a finite number of seconds is needed")
+        self._warn_of_units(poses, min(width, height))
         self._begin_frame((width, height), stamp)
 
         options = self.options
@@ -209,6 +211,18 @@ class PoseTracker:
         )
         self.comparison = replace(compared, tracked=tracked)
         return tracked
+
+    def _warn_of_units(self, poses: Poses, shorter_side: int) -> None:
+        """Logs once that coordinates look like fractions of the frame instead of pixels."""
+        if self._units_known or not poses.visible.any() or shorter_side < 100:
+            return
+        self._units_known = True
+        if np.abs(poses.keypoints[poses.visible]).max() <= 2.0:
+            logger.warning(
+                "no keypoint lies beyond 2 pixels in a frame of %d and more: coordinates must be pixels, not fractions "
+                "of the frame",
+                shorter_side,
+            )
 
     def _begin_frame(self, frame_size: tuple[int, int], stamp: float) -> None:
         """Counts the frame, moves all tracks on to its time and ends those that have not been seen for too long."""

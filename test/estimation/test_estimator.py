@@ -10,9 +10,8 @@ from onnx import helper
 from keytrack_ros import skeleton
 from keytrack_ros.errors import ModelError
 from keytrack_ros.estimation import Estimator, EstimatorOptions
-from keytrack_ros.estimation.estimator import derive_head_points
 from keytrack_ros.inference.options import InferenceOptions
-from keytrack_ros.skeleton import INDEX
+from keytrack_ros.skeleton import INDEX, derive_head_points
 from test import toy
 
 

@@ -13,7 +13,6 @@ import torch
 from keytrack_ros import skeleton
 from keytrack_ros.errors import ModelError
 from keytrack_ros.estimation import Estimator, EstimatorOptions
-from keytrack_ros.estimation.estimator import derive_head_points
 from keytrack_ros.gpu.batches import BatchedNetwork
 from keytrack_ros.gpu.estimation import DeviceEstimator
 from keytrack_ros.gpu.frames import Upload
@@ -22,6 +21,7 @@ from keytrack_ros.inference.cards import PoseCard
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.inference.registry import find_model
 from keytrack_ros.media.image_source import read_image
+from keytrack_ros.skeleton import derive_head_points
 from test import toy
 from test.gpu.toy_torch import ToyPose
 
