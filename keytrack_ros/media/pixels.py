@@ -40,12 +40,13 @@ class BitDepth:
         self.bits = bits
 
     def to_uint8(self, image: npt.NDArray[np.uint16]) -> ImageArray:
-        """The image with its range of values scaled to 0..255; values beyond a given number of bits become 255."""
+        """The image with its range of values scaled to 0..255 and rounded; values beyond the bits are 255."""
         if not self._fixed:
             self._find(int(image.max(initial=0)))
         if self.bits == 16:
-            return np.asarray(image // 257, np.uint8)
-        scaled = image.astype(np.uint32) * 255 // (2**self.bits - 1)
+            return np.asarray((image.astype(np.uint32) + 128) // 257, np.uint8)
+        largest = 2**self.bits - 1
+        scaled = (image.astype(np.uint32) * 255 + largest // 2) // largest
         return np.asarray(np.minimum(scaled, 255), np.uint8)
 
     def _find(self, largest: int) -> None:
@@ -59,7 +60,7 @@ class BitDepth:
                 self._name,
                 largest,
                 bits,
-                "; the option for 16-bit images names another number" if first else "",
+                "; the option bits sets another number" if first else "",
             )
 
 

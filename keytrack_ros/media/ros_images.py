@@ -28,6 +28,8 @@ _NO_PICTURE = re.compile(r"(8S|16S|32S|32F|64F|16F)C\d+")
 """Signed and floating-point pixels, of which nothing says what is black and what is white."""
 _16_BITS = re.compile(r"(mono|rgb|bgr|rgba|bgra|bayer_[rgb]{4})16|16UC[34]")
 _8_BITS = {"16UC3": "bgr8", "16UC4": "bgra8"}
+_MULTIPLES = {"yuv422": (2, 1), "yuv422_yuy2": (2, 1), "nv12": (2, 2), "nv21": (2, 2)}
+"""What width and height must be multiples of. OpenCV 4.6 writes beyond the end of the image for others."""
 VIDEO_FORMATS = ("h264", "h265", "hevc", "av1", "vp8", "vp9")
 """Formats of compressed images that are frames of a video, which `VideoMessages` decodes."""
 
@@ -99,6 +101,12 @@ def _unpacked(message: Any, convert: Converter, depth: BitDepth) -> ImageArray:
         _, _, dtype, channels = to_cvtype(encoding)
     except ImageError:
         raise InputError(f"encoding '{message.encoding}' is not known") from None
+    across, down = _MULTIPLES.get(encoding, (1, 1))
+    if width % across or height % down:
+        raise InputError(
+            f"an image of {width}x{height} pixels in '{message.encoding}' cannot be converted: its width must be a "
+            f"multiple of {across}, its height of {down}"
+        )
     row = width * channels * np.dtype(dtype).itemsize
     rows = height * 3 // 2 if encoding in ("nv12", "nv21") else height
     data = np.frombuffer(message.data, np.uint8)

@@ -37,6 +37,7 @@ def status(
         "frames_rejected": sum(counts.rejected.values()),
         **{f"frames_rejected.{cause}": count for cause, count in counts.rejected.items()},
         "frames_lost": counts.lost,
+        "frames_unstamped": counts.unstamped,
         "people": counts.people,
         "poses_subscribers": poses_subscribers,
     }

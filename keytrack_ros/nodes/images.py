@@ -9,17 +9,18 @@ import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from keytrack_ros.media.pixels import BitDepth
 from keytrack_ros.media.ros_images import Converter, image_to_bgr
 from keytrack_ros.nodes.bridge import find_converter
 from keytrack_ros.poses import ImageArray
 
 
-def to_bgr(message: Image | CompressedImage) -> ImageArray:
+def to_bgr(message: Image | CompressedImage, depth: BitDepth | None = None) -> ImageArray:
     """An image message as [H, W, 3] uint8 BGR, see `image_to_bgr`.
 
     Raises InputError for a malformed message, or one that is no colour or grey image.
     """
-    return image_to_bgr(message, converter())
+    return image_to_bgr(message, converter(), depth)
 
 
 def to_image_message(image_bgr: ImageArray, header: Header) -> Image:

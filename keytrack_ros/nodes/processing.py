@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from time import perf_counter
 
 from rclpy.node import Node
@@ -13,23 +14,33 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
-from keytrack_ros.errors import InputError, KeytrackError
+from keytrack_ros.errors import InputError, KeytrackError, OptionError
 from keytrack_ros.media.drawing import Trails, draw_poses
+from keytrack_ros.media.pixels import BitDepth
 from keytrack_ros.msg import SkeletonInfo, TrackedPoseArray
 from keytrack_ros.nodes.images import converter, to_bgr, to_image_message
 from keytrack_ros.nodes.markers import to_markers
 from keytrack_ros.nodes.messages import skeleton_info, stamp_to_ns, to_message
 from keytrack_ros.nodes.publishing import advertise, try_publish
 from keytrack_ros.nodes.qos import keep_last
-from keytrack_ros.nodes.stamps import Order, StampOrder
 from keytrack_ros.nodes.statistics import Statistics
 from keytrack_ros.pipeline import Pipeline, PipelineOptions
 from keytrack_ros.pipeline.multi_camera import SharedNetworks
 from keytrack_ros.poses import ImageArray, Poses
-from keytrack_ros.timing import NANOSECONDS
+from keytrack_ros.timing import NANOSECONDS, LiveClock, Moment, Order, is_set
 
 _QUIET_S = 5.0
 """Warnings that every frame may cause come at most this often."""
+_REMIND_S = 60.0
+"""The same, of what is likely to stay as it is."""
+
+
+@dataclass(frozen=True)
+class Received:
+    """An image message, and when it came on the clock of `time.monotonic_ns`."""
+
+    message: Image | CompressedImage
+    arrival_ns: int
 
 
 class FrameProcessor:
@@ -44,18 +55,29 @@ class FrameProcessor:
         options: Callable[[], PipelineOptions],
         statistics: Statistics,
         networks: SharedNetworks | None = None,
+        bits: int = 0,
     ) -> None:
-        """Loads the networks and makes the publishers. Raises ModelError or OptionError.
+        """Loads the networks and makes the publishers.
 
-        `options` gives the present options, in which only live ones ever change; asked before every frame. `networks`
-        are those of the process's cameras; without them the node has its own.
+        Args:
+            node: whose publishers and logger are used.
+            options: gives the present options, in which only live ones ever change; called before every frame.
+            statistics: counts the frames.
+            networks: those of the process's cameras; without them the node has its own.
+            bits: how many of 16 bits the camera uses; 0 = found from the images.
+
+        Raises ModelError or OptionError.
         """
+        try:
+            self._depth = BitDepth("images", bits)
+        except ValueError as error:
+            raise OptionError(f"parameter {error}") from None
         converter()  # found now rather than at the first image
         self._options = options
         self._pipeline = Pipeline.from_options(options(), networks)
         self._logger = node.get_logger()
         self._statistics = statistics
-        self._order = StampOrder()
+        self._clock = LiveClock()
         self._trails = Trails()
         self._reset_wanted = threading.Event()
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -81,7 +103,7 @@ class FrameProcessor:
         return int(self._poses.get_subscription_count())
 
     def reset(self) -> None:
-        """Before the next frame everyone is forgotten; it may have any stamp."""
+        """All tracks end before the next frame, which may have any stamp."""
         self._reset_wanted.set()
 
     def close(self) -> None:
@@ -90,10 +112,10 @@ class FrameProcessor:
             self._node.destroy_publisher(publisher)
         self._pipeline.close()
 
-    def process(self, message: Image | CompressedImage) -> None:
-        """Tracks the people of one image and publishes them; whatever goes wrong is counted and said."""
+    def process(self, received: Received) -> None:
+        """Tracks the people of one image and publishes them; whatever goes wrong is counted and logged."""
         try:
-            self._process(message)
+            self._process(received.message, received.arrival_ns)
         except InputError as error:
             self._statistics.reject("image")
             self._logger.warning(f"image rejected: {error}", throttle_duration_sec=_QUIET_S)
@@ -105,16 +127,22 @@ class FrameProcessor:
             self._statistics.reject("failed")
             self._logger.error(f"frame failed: {traceback.format_exc()}", throttle_duration_sec=_QUIET_S)
 
-    def _process(self, message: Image | CompressedImage) -> None:
+    def _process(self, message: Image | CompressedImage, arrival_ns: int) -> None:
         begin = perf_counter()
         self._apply_requests()
-        image = to_bgr(message)
+        image = to_bgr(message, self._depth)
         converted = perf_counter()
         stamp_ns = stamp_to_ns(message.header.stamp)
-        if not self._in_order(stamp_ns):
+        moment = self._clock.take(stamp_ns, arrival_ns)
+        self._report(moment, stamp_ns)
+        if moment.order is Order.LATE:
             self._statistics.reject("late")
             return
-        poses = self._pipeline.process(image, stamp_ns / NANOSECONDS)
+        if moment.order is Order.JUMP:
+            self._forget_tracks()
+        if not is_set(stamp_ns):
+            self._statistics.count_unstamped()
+        poses = self._pipeline.process(image, moment.time_ns / NANOSECONDS)
         processed = perf_counter()
         self._publish(poses, image, message.header)
         end = perf_counter()
@@ -134,28 +162,37 @@ class FrameProcessor:
             self._pipeline.set_options(options)
         if self._reset_wanted.is_set():
             self._reset_wanted.clear()
-            self._order.forget()
+            self._clock.forget()
             self._forget_tracks()
 
-    def _in_order(self, stamp_ns: int) -> bool:
-        """False for a late image. Tracks do not survive a jump back in time."""
-        last_ns = self._order.last_ns or 0
-        order = self._order.take(stamp_ns)
-        back_s = (last_ns - stamp_ns) / NANOSECONDS
-        if order is Order.LATE:
+    def _report(self, moment: Moment, stamp_ns: int) -> None:
+        """Logs what is unusual about a stamp. One call for each, since rclpy throttles by place."""
+        shift_s = moment.shift_ns / NANOSECONDS
+        if moment.order is Order.LATE:
             self._logger.warning(
-                f"image dropped: its stamp is {back_s:.3f} s before that of the last", throttle_duration_sec=_QUIET_S
+                f"image dropped: its stamp is {-shift_s:.3f} s before that of the last", throttle_duration_sec=_QUIET_S
             )
-            return False
-        if order is Order.JUMP:
-            self._logger.warning(f"stamps went back by {back_s:.3f} s; tracks are forgotten")
-            self._forget_tracks()
-        elif order is Order.SAME:
+        elif moment.order is Order.UNSET:
             self._logger.warning(
-                f"stamps stand still at {stamp_ns / NANOSECONDS:.3f} s; images are taken in order of arrival",
+                "an image has no stamp; the time of its arrival is used for tracking", throttle_duration_sec=_REMIND_S
+            )
+        elif moment.order is Order.SAME:
+            self._logger.warning(
+                f"stamps stand still at {stamp_ns / NANOSECONDS:.3f} s; times of arrival are used for tracking",
+                throttle_duration_sec=_REMIND_S,
+            )
+        elif moment.order is Order.DOUBTFUL:
+            self._logger.warning(
+                f"a stamp is {abs(shift_s):.3f} s {'after' if shift_s > 0 else 'before'} that of the last; the time of "
+                "arrival is used until the next confirms it",
                 throttle_duration_sec=_QUIET_S,
             )
-        return True
+        elif moment.order is Order.JUMP:
+            direction = "ahead" if shift_s > 0 else "back"
+            self._logger.warning(
+                f"stamps jumped {direction} by {abs(shift_s):.3f} s; all tracks are reset",
+                throttle_duration_sec=_QUIET_S,
+            )
 
     def _forget_tracks(self) -> None:
         self._pipeline.reset()

@@ -1,4 +1,4 @@
-"""What becomes of every frame, counted; and how long each stage takes."""
+"""Counts what becomes of every frame, and measures how long each stage takes."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class Snapshot:
         dropped: those that a newer one replaced before their turn.
         rejected: those that could not be used, by cause: `image` (malformed or of the wrong kind), `late` (an older
             stamp than the last), `failed` (an error while processing).
+        unstamped: images without a stamp, which have the time of their arrival; they are processed as any other.
         lost: images that were published but never received: replaced by a newer one in the middleware's queue, or
             lost on the way.
         people: people in the last frame processed.
@@ -38,6 +39,7 @@ class Snapshot:
     dropped: int
     rejected: Mapping[str, int]
     lost: int
+    unstamped: int
     people: int
     fps: float
     milliseconds: Mapping[str, tuple[float, float]]
@@ -69,6 +71,10 @@ class Statistics:
         with self._lock:
             self._counts["lost"] += frames
 
+    def count_unstamped(self) -> None:
+        with self._lock:
+            self._counts["unstamped"] += 1
+
     def reject(self, cause: str) -> None:
         with self._lock:
             self._rejected[cause] += 1
@@ -81,7 +87,7 @@ class Statistics:
                 self._seconds.setdefault(stage, deque(maxlen=WINDOW)).append(seconds)
 
     def snapshot(self) -> Snapshot:
-        """The present counts; `fps` begins anew."""
+        """The present counts; `fps` covers the time since the call before."""
         now = time.monotonic()
         with self._lock:
             processed = self._counts["processed"]
@@ -93,6 +99,7 @@ class Statistics:
                 dropped=self._counts["dropped"],
                 rejected=dict(self._rejected),
                 lost=self._counts["lost"],
+                unstamped=self._counts["unstamped"],
                 people=self._people,
                 fps=fps,
                 milliseconds={stage: _percentiles(list(values)) for stage, values in self._seconds.items()},

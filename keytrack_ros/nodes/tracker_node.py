@@ -20,15 +20,15 @@ from keytrack_ros.errors import KeytrackError
 from keytrack_ros.nodes.camera_subscription import CameraSubscription
 from keytrack_ros.nodes.diagnostics import status
 from keytrack_ros.nodes.parameters import OptionParameters, warn_of_unknown_parameters
-from keytrack_ros.nodes.processing import FrameProcessor
+from keytrack_ros.nodes.processing import FrameProcessor, Received
 from keytrack_ros.nodes.qos import AUTO, RELIABILITIES
 from keytrack_ros.nodes.runner import Ending, run
-from keytrack_ros.nodes.stamps import JUMP_NS
 from keytrack_ros.nodes.statistics import Statistics
 from keytrack_ros.nodes.worker import NewestWorker
 from keytrack_ros.options import option
 from keytrack_ros.pipeline import PipelineOptions
 from keytrack_ros.pipeline.multi_camera import SharedNetworks
+from keytrack_ros.timing import JUMP_NS
 
 _TRANSPORTS: dict[str, type[Any]] = {"raw": Image, "compressed": CompressedImage}
 _REMIND_S = 10.0
@@ -54,6 +54,14 @@ class TrackerNodeOptions(PipelineOptions):
         AUTO,
         "QoS of the image subscription; auto: as the publishers offer it, made again when that changes",
         choices=(AUTO, *RELIABILITIES),
+        live=False,
+    )
+    bits: int = option(
+        0,
+        "how many of 16 bits the pixels of 16-bit images use, 8 to 16, as 12 in many infrared images; 0 = found from "
+        "the images",
+        at_least=0,
+        at_most=16,
         live=False,
     )
     no_image_warning_s: float = option(
@@ -107,7 +115,7 @@ class TrackerNode(LifecycleNode):  # type: ignore[misc]
         self._options = OptionParameters(self, TrackerNodeOptions(), "it can after the lifecycle transition 'cleanup'")
         self._statistics = Statistics()
         self._processor: FrameProcessor | None = None  # there while inactive or active
-        self._worker: NewestWorker[Image | CompressedImage] | None = None  # there while active
+        self._worker: NewestWorker[Received] | None = None  # there while active
         self._camera: CameraSubscription | None = None  # there while active and enabled
         self._enabled = True
         self._finalized = False
@@ -142,7 +150,13 @@ class TrackerNode(LifecycleNode):  # type: ignore[misc]
         self._statistics = Statistics()
         begin = time.monotonic()
         try:
-            self._processor = FrameProcessor(self, lambda: self._options.options, self._statistics, self._networks)
+            self._processor = FrameProcessor(
+                self,
+                lambda: self._options.options,
+                self._statistics,
+                self._networks,
+                self._options.options.bits,
+            )
         except KeytrackError as error:
             self.get_logger().error(str(error))
             return TransitionCallbackReturn.FAILURE
@@ -226,14 +240,14 @@ class TrackerNode(LifecycleNode):  # type: ignore[misc]
             return
         self._heard_s = time.monotonic()
         self._statistics.receive()
-        if self._worker.give(message):
+        if self._worker.give(Received(message, time.monotonic_ns())):
             self._statistics.drop()
 
     def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.success = self._processor is not None
         if self._processor is not None:
             self._processor.reset()
-            response.message = "everyone is forgotten before the next image"
+            response.message = "all tracks end before the next image"
         else:
             response.message = "the node is not configured"
         return response
@@ -256,7 +270,7 @@ class TrackerNode(LifecycleNode):  # type: ignore[misc]
 
     def _on_clock_jump(self, _jump: TimeJump) -> None:
         if self._processor is not None:
-            self.get_logger().warning("the clock jumped; tracks are forgotten")
+            self.get_logger().warning("the clock jumped back; all tracks are reset")
             self._processor.reset()
 
     @property
@@ -282,6 +296,13 @@ class TrackerNode(LifecycleNode):  # type: ignore[misc]
         if self._camera is not None and silent_s >= self._options.options.no_image_warning_s:
             warning = self._camera.explain_silence()
             self.get_logger().warning(f"{warning} (for {silent_s:.0f} s)", throttle_duration_sec=_REMIND_S)
+        same_name = self.get_node_names_and_namespaces().count((self.get_name(), self.get_namespace()))
+        if same_name > 1:
+            warning = (
+                f"{same_name} nodes are named {self.get_fully_qualified_name()}: their topics and services mix; give "
+                "each a namespace or a name of its own"
+            )
+            self.get_logger().warning(warning, throttle_duration_sec=_REMIND_S)
         fingerprints = self._processor.fingerprints if self._processor is not None else {}
         subscribers = self._processor.poses_subscribers if self._processor is not None else 0
         message = DiagnosticArray()

@@ -53,7 +53,9 @@ def patch(encoding: str) -> Image:
 @pytest.mark.parametrize("encoding", CV_BRIDGE)
 def test_our_converter_gives_the_pixels_of_cv_bridge(encoding: str) -> None:
     expected = np.frombuffer(bytes.fromhex(CV_BRIDGE[encoding]), np.uint8).reshape(4, 4, 3)
-    np.testing.assert_allclose(to_bgr(patch(encoding)).astype(int), expected, atol=int(encoding.endswith("16")))
+    # cv_bridge interpolates 16-bit Bayer mosaics before it scales them to 8 bits, ours afterwards.
+    tolerance = int(encoding.startswith("bayer") and encoding.endswith("16"))
+    np.testing.assert_allclose(to_bgr(patch(encoding)).astype(int), expected, atol=tolerance)
 
 
 WORKING = """

@@ -82,7 +82,7 @@ def test_grey_images_get_three_equal_channels(encoding: str, padding: int) -> No
 def test_sixteen_bits_are_scaled_from_their_full_range(big_endian: bool, order: str, padding: int) -> None:
     values = np.array([[0, 257, 25700], [51400, 65534, 65535]], order)
     image = to_bgr(message("mono16", values, padding, big_endian))
-    assert image[..., 0].tolist() == [[0, 1, 100], [200, 254, 255]]
+    assert image[..., 0].tolist() == [[0, 1, 100], [200, 255, 255]]
 
 
 @pytest.mark.parametrize("encoding", ["yuv422", "uyvy", "yuv422_yuy2", "yuyv"])
@@ -120,7 +120,10 @@ def changed(**fields: Any) -> Image:
         (changed(encoding=""), "encoding ''"),
         (changed(encoding="32FC1"), "'32FC1'.*depth"),
         (changed(encoding="16UC1"), "'16UC1'.*depth"),
-        (message("yuv422", filled(1, 2)[:, :5]), "5x4 pixels in 'yuv422'"),
+        (message("yuv422", filled(1, 2)[:, :5]), "5x4 pixels in 'yuv422'.*multiple of 2"),
+        (message("yuyv", filled(1, 2)[:, :5]), "5x4 pixels in 'yuyv'.*multiple of 2"),
+        (Image(encoding="nv12", width=5, height=4, step=5, data=array("B", bytes(30))), "5x4 pixels in 'nv12'"),
+        (Image(encoding="nv21", width=4, height=5, step=4, data=array("B", bytes(28))), "4x5 pixels in 'nv21'"),
     ],
 )
 def test_malformed_images_are_refused_with_the_reason(source: Image, reason: str) -> None:

@@ -12,7 +12,7 @@ from sensor_msgs.msg import Image
 from visualization_msgs.msg import MarkerArray
 
 from keytrack_ros.nodes import processing
-from keytrack_ros.nodes.processing import FrameProcessor
+from keytrack_ros.nodes.processing import FrameProcessor, Received
 from keytrack_ros.nodes.statistics import Snapshot, Statistics
 from keytrack_ros.options import with_values
 from keytrack_ros.pipeline import Pipeline, PipelineOptions
@@ -38,7 +38,7 @@ class Subject:
         for name, value in fields.items():
             setattr(message, name, value)
         self.statistics.receive()
-        self.processor.process(message)
+        self.processor.process(Received(message, round(self._stamp_s * 1e9)))
         return self.statistics.snapshot()
 
 

@@ -148,8 +148,17 @@ def test_a_clock_that_jumps_back_resets_the_tracks(graph: Graph, toy_models: Pat
     ids = ids_by_place(camera.show(PLACES))
     assert ids_by_place(camera.show(PLACES)) == ids
     tell(5)
-    assert "the clock jumped; tracks are forgotten" in process.log
+    assert "the clock jumped back; all tracks are reset" in process.log
     assert min(ids_by_place(camera.show(PLACES, stamp_s=camera.stamp_s - 0.5))) > max(ids)
+
+
+def test_two_trackers_of_one_name_are_noticed(graph: Graph, toy_models: Path) -> None:
+    first = graph.start("tracker", {"inference.models": toy_models})
+    second = graph.start("tracker", {"inference.models": toy_models})
+    graph.spin_until(lambda: "2 nodes are named /tracker: their topics and services mix" in first.log + second.log)
+    graph.spin_until(lambda: graph.diagnostics.get("message", "").startswith("2 nodes are named /tracker"))
+    assert second.end() == 0
+    graph.spin_until(lambda: not graph.diagnostics.get("message", "").startswith("2 nodes"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

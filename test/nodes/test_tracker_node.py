@@ -38,7 +38,8 @@ def shared_camera(shared_graph: Graph, process: Process) -> Camera:
 
 @pytest.fixture
 def camera(shared_camera: Camera, process: Process) -> Iterator[Camera]:
-    """The camera, a minute after the test before; the tracker must outlive every test."""
+    """The camera, with all tracks reset; the tracker must outlive every test."""
+    shared_camera.graph.call(Trigger, "/tracker/reset", Trigger.Request())
     shared_camera.stamp_s += 60
     yield shared_camera
     assert process.exit_code is None, process.log
@@ -221,21 +222,45 @@ def test_late_images_are_dropped_and_counted(camera: Camera, process: Process) -
     assert len(camera.poses) == before + 2
 
 
-def test_stamps_that_go_back_a_second_begin_anew(camera: Camera, process: Process) -> None:
+def test_tracks_are_reset_once_a_second_stamp_confirms_that_time_went_back(camera: Camera, process: Process) -> None:
     ids = ids_by_place(camera.show(PLACES))
     now = camera.stamp_s
-    again = camera.show(PLACES, stamp_s=now - 30)
+    assert ids_by_place(camera.show(PLACES, stamp_s=now - 30)) == ids
+    assert "a stamp is 30.000 s before that of the last; the time of arrival is used" in process.log
+    again = camera.show(PLACES)
     assert min(ids_by_place(again)) > max(ids)
-    assert "stamps went back by 30.000 s; tracks are forgotten" in process.log
+    camera.graph.spin_until(lambda: "stamps jumped back by 29.900 s; all tracks are reset" in process.log)
     assert ids_by_place(camera.show(PLACES)) == ids_by_place(again)
     camera.stamp_s = now
 
 
-def test_stamps_that_stand_still_are_taken_in_order_of_arrival(camera: Camera, process: Process) -> None:
+@pytest.mark.parametrize("bad", [0.0, 5.0, 1e9], ids=["unset", "far_back", "far_ahead"])
+def test_one_bad_stamp_among_good_ones_changes_no_id(camera: Camera, bad: float) -> None:
+    ids = ids_by_place(camera.show(PLACES))
+    for _ in range(3):
+        camera.show(PLACES)
     now = camera.stamp_s
-    first = ids_by_place(camera.show(PLACES, stamp_s=0.0))
-    assert [ids_by_place(camera.show(PLACES, stamp_s=0.0)) for _ in range(3)] == [first] * 3
-    assert "stamps stand still at 0.000 s" in process.log
+    message = camera.show(PLACES, stamp_s=bad)
+    assert stamps_ns([message]) == [round(bad * NANOSECONDS)]  # the header goes out unchanged
+    assert ids_by_place(message) == ids
+    camera.stamp_s = now + 0.1
+    for _ in range(3):
+        assert ids_by_place(camera.show(PLACES)) == ids
+
+
+@pytest.mark.parametrize("stamp_s", [0.0, 7.0], ids=["never_set", "standing"])
+def test_people_who_move_keep_their_ids_without_usable_stamps(camera: Camera, process: Process, stamp_s: float) -> None:
+    graph, unstamped = camera.graph, camera.graph.count("frames_unstamped")
+    now = camera.stamp_s
+    messages = [camera.show(places, stamp_s=stamp_s) for places in walk(10, 2)]
+    assert [ids_by_place(message) for message in messages] == [ids_by_place(messages[0])] * 10
+    assert set(stamps_ns(messages)) == {round(stamp_s * NANOSECONDS)}
+    settled(graph)
+    assert graph.count("frames_unstamped") - unstamped == (0 if stamp_s else 10)
+    said = (
+        "stamps stand still at 7.000 s; times of arrival" if stamp_s else "an image has no stamp; the time of its arr"
+    )
+    assert said in process.log
     camera.stamp_s = now
 
 
