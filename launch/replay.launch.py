@@ -13,71 +13,74 @@ from __future__ import annotations
 from pathlib import Path
 
 from launch.actions import (
-    DeclareLaunchArgument,
     EmitEvent,
     ExecuteProcess,
     OpaqueFunction,
     RegisterEventHandler,
+    SetLaunchConfiguration,
     Shutdown,
     TimerAction,
 )
 from launch.event_handlers import OnProcessExit
 from launch.events import matches_action
 from launch.events.process import ShutdownProcess
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
-from launch_ros.substitutions import ExecutableInPackage, FindPackageShare
+from launch_ros.substitutions import ExecutableInPackage
 
+from keytrack_ros.nodes import launching
 from launch import Action, LaunchContext, LaunchDescription, LaunchDescriptionEntity
 
 _GRACE_S = 1.0
-"""For the last poses, which may still be on their way to the recorder."""
+"""For the last poses, which the recorder may not have received yet."""
 
 
 def generate_launch_description() -> LaunchDescription:
-    params = PathJoinSubstitution([FindPackageShare("keytrack_ros"), "config", "tracker.yaml"])
     arguments = {
         "bag": (None, "bag to play: folder, .mcap or .db3"),
         "topic": ("", "topic of images in the bag; needed if it has several"),
         "output": (None, "folder of the bag with the tracks, which is made"),
-        "overwrite": ("false", "replace a bag that is already there"),
+        "overwrite": ("false", "replace a bag that exists already"),
         "gt": ("", "annotations of the bag's images (PoseTrack JSON); empty: no scores"),
-        "mode": ("official", "how is counted: official or clean"),
-        "report": ("", "HTML file: write a report there; empty: none"),
+        "mode": ("official", "protocol of the scores: official or clean"),
+        "report": ("", "HTML file for a report; empty: none"),
         "every_frame": ("false", "true: wait for the poses of each frame; false: play at the recorded rate"),
-        "params_file": (params, "parameters of the tracker"),
-        "models": ("", "folders with networks, separated by ':'; empty: as params_file says"),
+        **{name: launching.ARGUMENTS[name] for name in ("params_file", "models", "log_level")},
     }
-    declared = [
-        DeclareLaunchArgument(name, default_value=default, description=description)
-        for name, (default, description) in arguments.items()
-    ]
-    return LaunchDescription([*declared, OpaqueFunction(function=_replay)])
+    fixed = {"autostart": "true", "use_sim_time": "true", "reliability": "", "image_transport": ""}
+    return LaunchDescription(
+        [
+            *launching.declare(arguments),
+            *launching.large_images(),
+            *(SetLaunchConfiguration(name, value) for name, value in fixed.items()),
+            OpaqueFunction(function=_replay),
+        ]
+    )
 
 
 def _replay(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """Player → tracker → recorder; when the player ends, the others end in this order, then the score is taken."""
+    """Player → tracker → recorder; when the player ends, the others end in this order, then the scores are computed."""
 
     def given(name: str) -> str:
-        return LaunchConfiguration(name).perform(context)
+        return launching.given(name, context)
 
-    bag, output = given("bag"), str(Path(given("output")).expanduser())
-    tracking: dict[str, object] = {"use_sim_time": True, "autostart": True}
-    if given("models"):
-        tracking["inference.models"] = given("models")
+    bag, output = launching.existing("bag", given("bag")), str(Path(given("output")).expanduser())
     playing: dict[str, object] = {
-        "source": bag,
-        "bag_topic": given("topic"),
+        "source": launching.text(bag),
+        "bag_topic": launching.text(given("topic")),
         "stamps": "source",
         "publish_clock": True,
         "wait_for_topic": "tracker/poses",
     }
-    if _truth("every_frame", context):
+    if launching.boolean("every_frame", context):
         playing |= {"pace_topic": "tracker/poses", "pace_timeout_s": 60.0}
-    recording = {"use_sim_time": True, "output": output, "overwrite": _truth("overwrite", context)}
-    tracker = _node("tracker", [LaunchConfiguration("params_file"), tracking])
-    recorder = _node("recorder", [recording])
-    player = _node("video", [playing], remappings=[("image_raw", "image")])
+    recording = {
+        "use_sim_time": True,
+        "output": launching.text(output),
+        "overwrite": launching.boolean("overwrite", context),
+    }
+    tracker = launching.node("tracker", context, name="tracker", parameters=launching.tracker_parameters(context))
+    recorder = launching.node("recorder", context, name="recorder", parameters=[recording])
+    player = launching.node("video", context, name="video", parameters=[playing], remappings=[("image_raw", "image")])
 
     after: Action = Shutdown(reason="the bag has been played")
     scoring = []
@@ -87,48 +90,23 @@ def _replay(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         command += ["--topic", given("topic")] if given("topic") else []
         command += ["--report", given("report")] if given("report") else []
         score = ExecuteProcess(cmd=command, name="score", output="screen", emulate_tty=True)
-        scoring = [_when_ended(score, after)]
+        scoring = [_when_ended(score, "keytrack evaluate", after)]
         after = score
     return [
         recorder,
         tracker,
         player,
-        _when_ended(player, _end(tracker)),
-        _when_ended(tracker, TimerAction(period=_GRACE_S, actions=[_end(recorder)])),
-        _when_ended(recorder, after),
+        _when_ended(player, "the player", _end(tracker)),
+        _when_ended(tracker, "the tracker", TimerAction(period=_GRACE_S, actions=[_end(recorder)])),
+        _when_ended(recorder, "the recorder", after),
         *scoring,
     ]
-
-
-def _node(name: str, parameters: list[object], **arguments: object) -> Node:
-    return Node(
-        package="keytrack_ros",
-        executable=f"{name}_node",
-        name=name,
-        parameters=parameters,
-        output="screen",
-        emulate_tty=True,
-        **arguments,
-    )
 
 
 def _end(node: Node) -> EmitEvent:
     return EmitEvent(event=ShutdownProcess(process_matcher=matches_action(node)))
 
 
-def _when_ended(process: ExecuteProcess, after: Action) -> RegisterEventHandler:
-    """Does `after` once the process has ended well; if it has failed, everything ends."""
-
-    def ended(event: object, _context: LaunchContext) -> list[Action]:
-        if event.returncode:  # type: ignore[attr-defined]
-            return [Shutdown(reason=f"{process.name} has failed")]
-        return [after]
-
-    return RegisterEventHandler(OnProcessExit(target_action=process, on_exit=ended))
-
-
-def _truth(name: str, context: LaunchContext) -> bool:
-    text = LaunchConfiguration(name).perform(context)
-    if text.lower() not in ("true", "false"):
-        raise ValueError(f"launch argument {name} is '{text}'; it is true or false")
-    return text.lower() == "true"
+def _when_ended(process: ExecuteProcess, name: str, after: Action) -> RegisterEventHandler:
+    """Does `after` once the process has ended with code 0; otherwise the launch ends with code 1."""
+    return RegisterEventHandler(OnProcessExit(target_action=process, on_exit=launching.on_success(name, after)))

@@ -1,4 +1,4 @@
-"""Starts the tracker, and if wanted a video for it to watch and RViz.
+"""Starts the tracker, and on request a video as its input and RViz.
 
 ros2 launch keytrack_ros tracker.launch.py image:=/camera/image_raw
 ros2 launch keytrack_ros tracker.launch.py video:=walk.mp4 rviz:=true
@@ -6,80 +6,57 @@ ros2 launch keytrack_ros tracker.launch.py video:=walk.mp4 rviz:=true
 
 from __future__ import annotations
 
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
-from launch_ros.actions import Node
-from launch_ros.substitutions import FindPackageShare
+from launch.actions import OpaqueFunction
 
+from keytrack_ros.nodes import launching
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
-
-_SHARE = FindPackageShare("keytrack_ros")
 
 
 def generate_launch_description() -> LaunchDescription:
     arguments = {
-        "image": ("image", "topic of the images"),
-        "params_file": (PathJoinSubstitution([_SHARE, "config", "tracker.yaml"]), "parameters of the tracker"),
+        "image": ("image", "topic of the images; camera_info is expected beside it"),
         "namespace": ("", "namespace of all nodes"),
-        "autostart": ("", "true or false: whether the tracker starts by itself; empty: as params_file says"),
-        "use_sim_time": ("false", "take the time from /clock"),
-        "models": ("", "folders with networks, separated by ':'; empty: as params_file says"),
         "video": ("", "video file, folder of images, bag or number of a webcam, published as the images"),
         "rviz": ("false", "show the tracks in RViz"),
+        "fixed_frame": ("", "RViz's fixed frame; empty: that of the configuration file"),
     }
-    declared = [
-        DeclareLaunchArgument(name, default_value=default, description=description)
-        for name, (default, description) in arguments.items()
-    ]
-    return LaunchDescription([*declared, OpaqueFunction(function=_nodes)])
+    return LaunchDescription(
+        [
+            *launching.declare(arguments | launching.ARGUMENTS),
+            *launching.large_images(),
+            OpaqueFunction(function=_nodes),
+        ]
+    )
 
 
 def _nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    given = {name: LaunchConfiguration(name).perform(context) for name in ("image", "namespace", "video", "models")}
-    use_sim_time = {"use_sim_time": _truth("use_sim_time", context)}
-    overrides: dict[str, object] = dict(use_sim_time)
-    if given["models"]:
-        overrides["inference.models"] = given["models"]
-    if LaunchConfiguration("autostart").perform(context):
-        overrides["autostart"] = _truth("autostart", context)
-    common = {"package": "keytrack_ros", "namespace": given["namespace"], "output": "screen", "emulate_tty": True}
+    image, namespace, video = (launching.given(name, context) for name in ("image", "namespace", "video"))
+    respawn = launching.boolean("respawn", context)
     nodes = [
-        Node(
-            executable="tracker_node",
+        launching.node(
+            "tracker",
+            context,
             name="tracker",
-            parameters=[LaunchConfiguration("params_file"), overrides],
-            remappings=[("image", given["image"])],
-            **common,
+            namespace=namespace,
+            parameters=launching.tracker_parameters(context),
+            remappings=launching.camera_topics(image),
+            respawn=respawn,
+            on_exit=None if respawn else launching.end_with("the tracker"),
         )
     ]
-    if given["video"]:
+    if video:
+        parameters = {"source": launching.text(video), "use_sim_time": launching.boolean("use_sim_time", context)}
         nodes.append(
-            Node(
-                executable="video_node",
+            launching.node(
+                "video",
+                context,
                 name="video",
-                parameters=[{"source": given["video"], **use_sim_time}],
-                remappings=[("image_raw", given["image"])],
-                **common,
+                namespace=namespace,
+                parameters=[parameters],
+                remappings=[("image_raw", image)],
+                on_exit=launching.end_with("the video"),
             )
         )
-    if _truth("rviz", context):
-        config = PathJoinSubstitution([_SHARE, "config", "rviz", "tracker.rviz"])
-        topics = [(f"/tracker/{name}", f"tracker/{name}") for name in ("debug_image", "markers")]
-        nodes.append(
-            Node(
-                package="rviz2",
-                executable="rviz2",
-                namespace=given["namespace"],
-                arguments=["-d", config],
-                parameters=[use_sim_time],
-                remappings=topics,
-            )
-        )
+    if launching.boolean("rviz", context):
+        nodes += launching.rviz(context, namespace, launching.given("fixed_frame", context))
     return nodes
-
-
-def _truth(name: str, context: LaunchContext) -> bool:
-    text = LaunchConfiguration(name).perform(context)
-    if text.lower() not in ("true", "false"):
-        raise ValueError(f"launch argument {name} is '{text}'; it is true or false")
-    return text.lower() == "true"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -46,7 +47,9 @@ class Process:
     def __init__(self, command: Sequence[str], environment: dict[str, str], log_file: Path) -> None:
         self._log_file = log_file
         with log_file.open("wb") as output:
-            self._process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+            self._process = subprocess.Popen(
+                command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
 
     @property
     def log(self) -> str:
@@ -76,9 +79,10 @@ class Process:
         return self.wait()
 
     def kill(self) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
+        """Ends the process and its children, as those of a launch."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
 
 
 class Graph:

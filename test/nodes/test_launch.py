@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import re
+import signal
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 
 from test.nodes.camera import Camera, ids_by_place
 from test.nodes.graph import REPOSITORY, Graph
+from test.toy import draw_frame
 
 pytest.importorskip("launch_ros", reason="launch and launch_ros are not installed (they are not on PyPI)")
 
 
 def nodes(file: str = "tracker", **arguments: str) -> list[Any]:
     """The nodes that a launch file makes of these arguments."""
-    from launch.actions import DeclareLaunchArgument, OpaqueFunction
+    from launch.actions import DeclareLaunchArgument
     from launch_ros.actions import Node
 
     from launch import LaunchContext
@@ -31,7 +36,8 @@ def nodes(file: str = "tracker", **arguments: str) -> list[Any]:
     context.launch_configurations.update(arguments)
     found: list[Any] = []
     for entity in module.generate_launch_description().entities:
-        assert isinstance(entity, (DeclareLaunchArgument, OpaqueFunction))
+        if isinstance(entity, DeclareLaunchArgument) and entity.default_value is None:
+            continue
         found += [action for action in entity.execute(context) or [] if isinstance(action, Node)]
     for node in found:
         node._perform_substitutions(context)
@@ -46,17 +52,82 @@ def test_the_tracker_alone_by_default() -> None:
 def test_a_video_is_wired_to_the_tracker_in_its_namespace() -> None:
     tracker, video = nodes(video="walk.mp4", namespace="robot", image="front/image_raw")
     assert (tracker.node_name, video.node_name) == ("/robot/tracker", "/robot/video")
-    assert tracker.expanded_remapping_rules == [("image", "front/image_raw")]
+    assert tracker.expanded_remapping_rules == [("image", "front/image_raw"), ("camera_info", "front/camera_info")]
     assert video.expanded_remapping_rules == [("image_raw", "front/image_raw")]
 
 
-def test_rviz_comes_when_asked_for() -> None:
-    assert [node.node_executable for node in nodes(rviz="true")] == ["tracker_node", "rviz2"]
+@pytest.mark.parametrize(("text", "value"), [("yes", True), ("1", True), ("True", True), ("off", False), ("0", False)])
+def test_booleans_are_written_as_ros_users_write_them(text: str, value: bool) -> None:
+    assert parameters(nodes(autostart=text)[0])["autostart"] is value
 
 
-def test_a_truth_that_is_none_is_refused() -> None:
-    with pytest.raises(ValueError, match="launch argument autostart is 'perhaps'; it is true or false"):
-        nodes(autostart="perhaps")
+def test_rviz_that_is_not_installed_is_left_out(graph: Graph, toy_models: Path) -> None:
+    process = graph.launch("tracker", rviz="yes", models=str(toy_models))
+    graph.spin_until(lambda: graph.diagnostics.get("state") == "active")
+    assert "rviz:=true, but rviz2 is not installed; going on without" in process.log
+    assert process.end() == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (
+            {"params_file": "/nowhere.yaml"},
+            "launch argument params_file: /nowhere.yaml: there is no such file or folder",
+        ),
+        ({"models": "/nowhere"}, "launch argument models: /nowhere: there is no such file or folder"),
+        ({"autostart": "perhaps"}, "launch argument autostart is 'perhaps'; it is true or false"),
+        ({"video": "/nowhere.mp4"}, "the video ended with exit code 1; its output is above"),
+        ({"reliability": "maybe"}, "the tracker ended with exit code 1; its output is above"),
+    ],
+)
+def test_what_cannot_start_ends_the_launch_with_a_reason(
+    graph: Graph, toy_models: Path, arguments: dict[str, str], reason: str
+) -> None:
+    process = graph.launch("tracker", **{"models": str(toy_models), **arguments})
+    assert process.wait() == 1
+    assert reason in process.log
+    assert "Traceback" not in process.log
+
+
+def test_a_parameter_file_is_merged_over_the_defaults(graph: Graph, toy_models: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("/**:\n  tracker:\n    ros__parameters:\n      toks:\n        dilation: 1.5\n")
+    process = graph.launch("tracker", params_file=str(file), models=str(toy_models), image="/front/image_raw")
+    assert graph.get_parameter("toks.dilation") == 1.5
+    assert graph.get_parameter("tracker.delta") == 4  # of config/tracker.yaml
+    camera = Camera(graph, "/front/image_raw")
+    assert ids_by_place(camera.show([(150.0, 200.0), (400.0, 300.0)])) == [1, 2]
+    assert process.end() == 0
+
+
+def test_a_tracker_that_dies_is_started_again_where_asked_for(graph: Graph, toy_models: Path) -> None:
+    process = graph.launch("tracker", respawn="true", models=str(toy_models))
+    graph.spin_until(lambda: graph.diagnostics.get("state") == "active")
+    (pid,) = re.findall(r"tracker_node-1]: process started with pid \[(\d+)]", process.log)
+    os.kill(int(pid), signal.SIGKILL)
+    graph.spin_until(lambda: process.log.count("process started with pid") == 2)
+    camera = Camera(graph)
+    # Again and again: the publisher may only have met the subscription that died.
+    graph.spin_until(lambda: camera.publish(draw_frame([(150.0, 200.0)])) and camera.poses)
+    assert process.end() == 0
+
+
+def test_the_launch_ends_when_the_video_has_been_played(graph: Graph, toy_models: Path, tmp_path: Path) -> None:
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), draw_frame([(150.0, 200.0)]))
+    process = graph.launch("tracker", video=str(tmp_path), models=str(toy_models))
+    assert process.wait() == 0
+    assert "published 3 frames" in process.log
+
+
+def test_a_manager_configures_and_activates_by_command(graph: Graph, toy_models: Path) -> None:
+    process = graph.launch("tracker", autostart="no", models=str(toy_models))
+    graph.spin_until(lambda: graph.diagnostics.get("state") == "unconfigured")
+    for transition in ("configure", "activate"):
+        assert graph.change_state(transition)
+    assert len(Camera(graph).show([(150.0, 200.0)]).poses) == 1
+    assert process.end() == 0
 
 
 def parameters(node: Any) -> dict[str, Any]:
@@ -72,27 +143,27 @@ def parameters(node: Any) -> dict[str, Any]:
 
 
 def test_a_replay_is_player_tracker_and_recorder_in_the_time_of_the_bag() -> None:
-    recorder, tracker, player = nodes("replay", bag="walk", output="tracks", topic="/left", every_frame="true")
+    recorder, tracker, player = nodes("replay", bag="test", output="tracks", topic="/left", every_frame="true")
     executables = [node.node_executable for node in (recorder, tracker, player)]
     assert executables == ["recorder_node", "tracker_node", "video_node"]
     assert player.expanded_remapping_rules == [("image_raw", "image")]
     playing = parameters(player)
-    assert (playing["source"], playing["bag_topic"], playing["stamps"]) == ("walk", "/left", "source")
+    assert (playing["source"], playing["bag_topic"], playing["stamps"]) == ("test", "/left", "source")
     assert playing["publish_clock"] is True
     assert (playing["pace_topic"], playing["wait_for_topic"]) == ("tracker/poses", "tracker/poses")
     assert parameters(tracker)["use_sim_time"] is True
     assert parameters(recorder) == {"use_sim_time": True, "output": "tracks", "overwrite": False}
-    assert "pace_topic" not in parameters(nodes("replay", bag="walk", output="tracks")[2])
+    assert "pace_topic" not in parameters(nodes("replay", bag="test", output="tracks")[2])
 
 
 def test_cameras_are_one_process_whose_parameters_reach_all_of_them() -> None:
-    (process,) = nodes("cameras", cameras="front, rear", models="/networks", autostart="false", namespace="robot")
+    (process,) = nodes("cameras", cameras="front, rear", models="test", autostart="false", namespace="robot")
     assert process.node_executable == "cameras_node"
-    assert process.expanded_remapping_rules == [("image", "image_raw")]
+    assert process.expanded_remapping_rules == [("image", "image_raw"), ("camera_info", "camera_info")]
     given = parameters(process)  # launch writes lists as tuples, which the nodes read as lists
     assert given | {"cameras": list(given["cameras"])} == {
         "cameras": ["front", "rear"],
-        "inference.models": "/networks",
+        "inference.models": "test",
         "autostart": False,
         "use_sim_time": False,
     }
