@@ -97,7 +97,8 @@ setup(
     python_requires=">=3.10",
     packages=["keytrack_ros"],
     data_files=[("share/keytrack_ros", ["package.xml"])],
-    install_requires=requirements("run.txt"),
+    # A sourced ROS distribution has packages that are compiled for NumPy 1 (cv_bridge): it must stay.
+    install_requires=requirements("on-ros.txt" if "ROS_DISTRO" in os.environ else "run.txt"),
     extras_require={
         "gpu": requirements("gpu.txt"),
         "train": [r for r in requirements("dev.txt") if r.startswith(("torch", "onnx", "matplotlib"))],

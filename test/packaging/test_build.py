@@ -55,8 +55,9 @@ def test_this_environment_has_messages_and_executables():
         assert (prefix / "share" / "keytrack_ros" / file).is_file()
 
 
-def test_colcon_builds_it_over_the_environment(sources, tmp_path):
-    run(["colcon", "build", "--base-paths", str(sources), "--cmake-args", "-DBUILD_TESTING=OFF"], tmp_path)
+@pytest.mark.parametrize("options", [[], ["--symlink-install"]], ids=["copied", "linked"])
+def test_colcon_builds_it_over_the_environment(sources, tmp_path, options):
+    run(["colcon", "build", *options, "--base-paths", str(sources), "--cmake-args", "-DBUILD_TESTING=OFF"], tmp_path)
     prefix = tmp_path / "install" / "keytrack_ros"
     sourced = ["bash", "-c", '. install/setup.bash && python -c "$0" && keytrack --help', SCRIPT]
     output = run(sourced, tmp_path)
@@ -78,3 +79,14 @@ def test_pip_installs_it_through_setup_py(sources, tmp_path):
         assert os.access(prefix / "lib" / "keytrack_ros" / name, os.X_OK)
     for file in ("launch/tracker.launch.py", "config/tracker.yaml", "package.xml"):
         assert (prefix / "share" / "keytrack_ros" / file).is_file()
+
+
+def test_pip_keeps_numpy_1_beside_a_ros_distribution(sources, tmp_path):
+    # Its compiled packages, cv_bridge among them, end a process under NumPy 2.
+    def required(**environment: str) -> list[str]:
+        egg_info = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", str(tmp_path)]
+        run(egg_info, sources, **environment)
+        return (tmp_path / "keytrack_ros.egg-info" / "requires.txt").read_text().splitlines()
+
+    assert "numpy<2" in required(ROS_DISTRO="jazzy")
+    assert "numpy<2" not in required()
