@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,3 +20,17 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the data pack ../shared/data is not on this machine")
     return folder
+
+
+@pytest.fixture
+def caplog(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """pytest's own, on our logger and from WARNING on: `launch`, which ROS loads, changes the root logger."""
+    root, library = logging.getLogger(), logging.getLogger("keytrack_ros")
+    level, propagate = root.level, library.propagate
+    root.setLevel(logging.WARNING)
+    library.addHandler(caplog.handler)
+    library.propagate = False  # or each record would be there twice
+    yield caplog
+    library.propagate = propagate
+    library.removeHandler(caplog.handler)
+    root.setLevel(level)
