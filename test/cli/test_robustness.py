@@ -1,0 +1,125 @@
+"""The command line under bad conditions, as a process: names, signals, full disks, its own results as input."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from test.conftest import REPOSITORY
+from test.media.video_files import scene, write_video
+
+CODE = "import sys; from keytrack_ros.cli import main; sys.exit(main())"
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-c", CODE, *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])}
+
+
+def run(*arguments: str | Path, prefix: tuple[str, ...] = (), **variables: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [*prefix, *command(*arguments)], capture_output=True, env=environment() | variables, check=False, cwd="/"
+    )
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    return write_video(tmp_path / "walk.avi", [scene(k) for k in range(4)])
+
+
+def test_names_that_are_not_utf8(tmp_path: Path, video: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"d\xe9p")
+    folder.mkdir()
+    source = folder / os.fsdecode(b"caf\xe9.avi")
+    video.rename(source)
+    out = folder / os.fsdecode(b"r\xe9s")
+    done = run("track", source, "-o", out)
+    assert done.returncode == 0, done.stderr
+    assert b"Traceback" not in done.stderr
+    assert sorted(file.name for file in out.iterdir()) == ["summary.json", "tracks", "tracks.json", "tracks.mp4"]
+    ascii_only = run("track", source, "-o", out, "--overwrite", "--frames", "2", LC_ALL="C", PYTHONUTF8="0")
+    assert ascii_only.returncode == 0, ascii_only.stderr
+
+
+@pytest.mark.parametrize(
+    "source", ["rtsp://127.0.0.1:1/cam", "http://127.0.0.1:1/v.mp4", "file:///gone.avi", "~nobody/x"]
+)
+def test_what_cannot_be_reached_is_one_line(tmp_path: Path, source: str) -> None:
+    done = run("track", source, "-o", tmp_path / "out")
+    assert done.returncode == 1
+    assert done.stderr.count(b"\n") == 1
+    assert done.stderr.startswith(b"error: ")
+
+
+def test_the_results_never_overwrite_their_input(tmp_path: Path, video: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    source = out / "tracks.mp4"
+    video.rename(source)
+    content = source.read_bytes()
+    done = run("track", source, "-o", out, "--overwrite")
+    assert done.returncode == 1
+    assert b"the result tracks.mp4 would overwrite the input" in done.stderr
+    assert source.read_bytes() == content
+
+
+def test_a_full_disk_is_named_and_leaves_no_parts(tmp_path: Path, video: Path) -> None:
+    # Files of at most 4 kB stand for a disk that is full; the signal for it is what Python ignores.
+    out = tmp_path / "out"
+    limited = ("bash", "-c", 'ulimit -f 4; exec "$@"', "limited")
+    done = run("track", video, "-o", out, prefix=limited)
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr
+    assert b"cannot be written: File too large" in done.stderr
+    assert str(out).encode() in done.stderr
+    assert list(out.rglob("*.part*")) == []
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.05, 0.3, 1.0])
+def test_ctrl_c_at_any_moment_is_no_traceback(tmp_path: Path, video: Path, delay_s: float) -> None:
+    begin = "import os, signal; signal.signal(signal.SIGINT, lambda *_: os._exit(130)); "  # as the executable does
+    process = subprocess.Popen(
+        [sys.executable, "-c", begin + "print(flush=True); " + CODE, "track", str(video), "-o", str(tmp_path / "out")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    )
+    assert process.stdout is not None
+    process.stdout.readline()  # before that, the interpreter is not ready
+    try:
+        process.wait(delay_s)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert b"Traceback" not in errors
+    assert process.returncode in (0, 130)
+
+
+def test_a_defect_is_one_line_and_a_file(tmp_path: Path) -> None:
+    code = (
+        "import sys; import keytrack_ros.cli.app as app\n"
+        "def broken(**_): raise TypeError('len of a number')\n"
+        "app.app = broken\n"
+        "from keytrack_ros.cli import main; sys.exit(main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=environment() | {"TMPDIR": str(tmp_path)},
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        "error: a defect of keytrack: TypeError in <string>:2: len of a number; please report"
+    )
+    (report,) = tmp_path.glob("keytrack_*.txt")
+    assert "Traceback" in report.read_text()
