@@ -29,7 +29,7 @@ class CameraSubscription:
         topic: may be remapped.
         reliability: `auto`, `reliable` or `best_effort`.
         callback: gets each image.
-        lost: is told how many images were published but not received.
+        lost: called with the number of images that were published but not received.
 
     Raises:
         OptionError: a parameter qos_overrides.… has a value that it cannot have.
@@ -83,7 +83,7 @@ class CameraSubscription:
         self._node.destroy_subscription(self._subscription)
 
     def explain_silence(self) -> str:
-        """Why nothing may be arriving, as far as the graph tells, in one line."""
+        """A likely reason why no image arrives, from the ROS graph, in one line."""
         topic, node, wanted = self.topic_name, self._node, type_name(self._message_type)
         what = f"nothing has arrived on {topic} ({wanted}, {self.reliability.name.lower()}): "
         everything = node.get_publishers_info_by_topic(topic)

@@ -1,7 +1,7 @@
 """The node `cameras`: a tracker for each of several cameras, in one process, with one set of networks for all.
 
-Each tracker is a node of its own, `<camera>/tracker`, with all that `tracker_node` has. Parameters and remappings of
-the command line reach all of them; a file can give one of them its own.
+Each tracker is a node of its own, `<camera>/tracker`, with the topics, services and parameters of `tracker_node`.
+Parameters and remappings of the command line apply to all of them; a parameter file can set those of one.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from keytrack_ros.nodes.tracker_node import TrackerNode
 from keytrack_ros.pipeline.multi_camera import SharedNetworks
 
 CAMERAS = "cameras"
-"""The parameter that names them."""
+"""The parameter with their names."""
 
 
 class CamerasNode(Node):  # type: ignore[misc]
-    """Makes the trackers and ends with them.
+    """Creates the trackers and closes them.
 
     Raises:
         OptionError: the parameter does not name cameras.
@@ -32,13 +32,13 @@ class CamerasNode(Node):  # type: ignore[misc]
     def __init__(self, ending: Ending) -> None:
         super().__init__("cameras")
         self._ending = ending
-        about = "names of the cameras; each has its tracker in a namespace of that name, and its topics there"
+        about = "names of the cameras; the tracker of each, with its topics, is in a namespace of that name"
         descriptor = ParameterDescriptor(name=CAMERAS, description=about, read_only=True, dynamic_typing=True)
         self._names = camera_names(self.declare_parameter(CAMERAS, "", descriptor).value)
         self._trackers: list[TrackerNode] = []
 
     def start(self) -> None:
-        """Starts all trackers that start by themselves. Raises KeytrackError if one of them cannot be made."""
+        """Creates all trackers and starts those with autostart. Raises KeytrackError if one cannot be created."""
         networks = SharedNetworks(len(self._names))
         above = self.get_namespace().rstrip("/")
         for name in self._names:
@@ -50,7 +50,7 @@ class CamerasNode(Node):  # type: ignore[misc]
             self.executor.add_node(tracker)
         for tracker in self._trackers:
             tracker.start()
-            if self._ending.future.done():  # it has said why it cannot
+            if self._ending.future.done():  # it has logged why it cannot start
                 return
 
     def close(self) -> None:
@@ -71,11 +71,11 @@ def camera_names(value: object) -> list[str]:
             validate_namespace(f"/above/{name}")
         except InvalidNamespaceException:
             raise OptionError(
-                f"parameter {CAMERAS}: {name!r} is no name of a camera; letters, digits and underscores are allowed, "
+                f"parameter {CAMERAS}: {name!r} is not a camera name; letters, digits and underscores are allowed, "
                 "not beginning with a digit"
             ) from None
         if value.count(name) > 1:
-            raise OptionError(f"parameter {CAMERAS}: {name!r} stands there twice")
+            raise OptionError(f"parameter {CAMERAS}: {name!r} is listed twice")
     return list(value)
 
 

@@ -24,9 +24,9 @@ def status(
         state: of the lifecycle, or `disabled`.
         counts: of this moment.
         fingerprints: for each task the network and the first digits of its hash.
-        warning: makes the level WARN and is its message; None is OK.
-        poses_subscribers: who gets the poses. Only the node itself knows: others may see a subscription in the graph
-            before it has met the publisher.
+        warning: message of a status of level WARN; None for OK.
+        poses_subscribers: how many subscriptions the publisher of poses has matched. Other nodes may see a
+            subscription in the graph before it is matched.
     """
     values: dict[str, object] = {
         "state": state,

@@ -1,4 +1,4 @@
-"""From an image message to everything that is published about it; runs on the worker's thread."""
+"""From an image message to all that is published for it; runs on the worker's thread."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ _QUIET_S = 5.0
 """Warnings that every frame may cause come at most this often."""
 _REMIND_S = 60.0
 """The same, of what is likely to stay as it is."""
+_LATENCY_S = 10.0
+"""An image that is older, or of the future, has a stamp of another clock: its latency is unknown."""
 
 
 @dataclass(frozen=True)
@@ -146,15 +148,16 @@ class FrameProcessor:
         processed = perf_counter()
         self._publish(poses, image, message.header)
         end = perf_counter()
-        self._statistics.process(
-            len(poses),
-            {
-                "conversion": converted - begin,
-                **self._pipeline.stage_seconds,
-                "publication": end - processed,
-                "total": end - begin,
-            },
-        )
+        seconds = {
+            "conversion": converted - begin,
+            **self._pipeline.stage_seconds,
+            "publication": end - processed,
+            "total": end - begin,
+        }
+        latency_s = (self._node.get_clock().now().nanoseconds - stamp_ns) / NANOSECONDS
+        if is_set(stamp_ns) and 0 <= latency_s < _LATENCY_S:
+            seconds["latency"] = latency_s
+        self._statistics.process(len(poses), seconds)
 
     def _apply_requests(self) -> None:
         options = self._options()

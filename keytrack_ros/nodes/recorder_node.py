@@ -28,7 +28,7 @@ from keytrack_ros.options import Options, option
 
 _DEPTH = 1000  # recording keeps everything that memory can hold for a moment
 _GRACE_S = 0.5
-"""After the last message that counts: what belongs to it on other topics may still be on its way."""
+"""After the last counted message: messages of other topics that belong to it may still arrive."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The node `tracker`: images in, people with identities out. A managed node that starts itself unless told not to."""
+"""The node `tracker`: images in, tracked poses out. A lifecycle node, by default with autostart."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from keytrack_ros.timing import JUMP_NS
 
 _TRANSPORTS: dict[str, type[Any]] = {"raw": Image, "compressed": CompressedImage}
 _REMIND_S = 10.0
-"""How often a silence is explained again."""
+"""Interval of repeated warnings."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class TrackerNodeOptions(PipelineOptions):
     )
     no_image_warning_s: float = option(
         5.0,
-        "seconds without an image after which the node says what may be wrong",
+        "seconds without an image after which the node logs a likely cause",
         at_least=0.1,
         at_most=3600.0,
     )
@@ -95,7 +95,7 @@ class TrackerNode(LifecycleNode):  # type: ignore[misc]
     Args:
         ending: of the process.
         networks: those of the process's cameras, if this is one of several.
-        namespace: the node's, whatever the command line says.
+        namespace: the node's; takes precedence over the command line.
         foreign: parameters of other nodes in the process, which the command line sets for all.
     """
 

@@ -1,4 +1,4 @@
-"""A thread that always works on the newest item, so that whoever hands items over never waits."""
+"""A thread that processes the newest item only, so that the producer never waits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class NewestWorker(Generic[T]):
-    """Calls `work` with one item after another on a thread of its own; of items that wait, only the newest is kept.
+    """Calls `work` with one item after another on its own thread; of waiting items only the newest is kept.
 
     `work` handles its own errors.
     """
@@ -24,7 +24,7 @@ class NewestWorker(Generic[T]):
         self._thread.start()
 
     def give(self, item: T) -> bool:
-        """Hands over an item; True if one that waited is replaced by it."""
+        """Adds an item; True if it replaces one that was waiting."""
         with self._changed:
             replaced = self._waiting is not None
             self._waiting = item
@@ -32,20 +32,20 @@ class NewestWorker(Generic[T]):
         return replaced
 
     def discard(self) -> bool:
-        """Gives up the item that waits; True if there was one."""
+        """Drops the waiting item; True if there was one."""
         with self._changed:
             found = self._waiting is not None
             self._waiting = None
         return found
 
     def stop(self) -> bool:
-        """Waits for the item in work and ends the thread; True if one that waited is given up."""
+        """Waits for the item in work and ends the thread; True if a waiting one was dropped."""
         with self._changed:
-            given_up = self.discard()
+            dropped = self.discard()
             self._stopping = True
             self._changed.notify()
         self._thread.join()
-        return given_up
+        return dropped
 
     def _run(self) -> None:
         while True:

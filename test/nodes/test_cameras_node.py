@@ -94,9 +94,9 @@ def test_files_and_remappings_serve_all_or_one(graph: Graph, toy_models: Path, t
     [
         ({}, "parameter cameras is ''; a list of names is needed, such as [front, rear]"),
         ({"cameras": "front"}, "parameter cameras is 'front'; a list of names is needed"),
-        ({"cameras": ["front", "rear", "front"]}, "parameter cameras: 'front' stands there twice"),
-        ({"cameras": ["front", "1st"]}, "parameter cameras: '1st' is no name of a camera"),
-        ({"cameras": ["front", ""]}, "parameter cameras: '' is no name of a camera"),
+        ({"cameras": ["front", "rear", "front"]}, "parameter cameras: 'front' is listed twice"),
+        ({"cameras": ["front", "1st"]}, "parameter cameras: '1st' is not a camera name"),
+        ({"cameras": ["front", ""]}, "parameter cameras: '' is not a camera name"),
         ({"cameras": ["front"], "image_transport": "theora"}, "camera front: parameter image_transport: 'theora' is"),
         ({"cameras": ["front", "rear"], "detector.model": "none"}, "no detection network 'none' was found"),
     ],

@@ -184,7 +184,7 @@ def test_launched_cameras_track_in_their_namespaces(graph: Graph, toy_models: Pa
 def test_cameras_without_a_name_or_with_a_wrong_one_are_refused(graph: Graph) -> None:
     process = graph.launch("cameras", cameras="front,,rear")
     graph.spin_until(lambda: process.exit_code is not None)
-    assert "parameter cameras: '' is no name of a camera" in process.log
+    assert "parameter cameras: '' is not a camera name" in process.log
     process = graph.launch("cameras")
     assert process.wait() != 0
     assert "required argument 'cameras'" in process.log

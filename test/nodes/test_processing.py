@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from keytrack_ros.msg import TrackedPoseArray
 from sensor_msgs.msg import Image
+from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from keytrack_ros.nodes import processing
+from keytrack_ros.nodes.messages import ns_to_stamp
 from keytrack_ros.nodes.processing import FrameProcessor, Received
 from keytrack_ros.nodes.statistics import Snapshot, Statistics
 from keytrack_ros.options import with_values
@@ -117,3 +119,15 @@ def test_percentiles_are_those_of_the_last_hundred_frames() -> None:
         statistics.process(0, {"total": milliseconds / 1000})
     median, high = statistics.snapshot().milliseconds["total"]
     assert (median, high) == pytest.approx((50.5, 95.05))
+
+
+def test_latency_is_measured_from_stamps_of_this_clock(graph: Graph, subject: Subject) -> None:
+    assert "latency" not in subject.process().milliseconds  # stamped 1970
+    now_ns = graph.node.get_clock().now().nanoseconds
+    counts = subject.process(header=Header(stamp=ns_to_stamp(now_ns - 200_000_000)))
+    median, _ = counts.milliseconds["latency"]
+    assert 200 + counts.milliseconds["total"][0] * 0.5 < median < 10_000
+    assert (
+        subject.process(header=Header(stamp=ns_to_stamp(now_ns + 3_600_000_000_000))).milliseconds["latency"][0]
+        == median
+    )
