@@ -57,6 +57,7 @@ class SqliteFile:
     def _open(self, path: Path) -> None:
         mode = "ro" if path.with_name(f"{path.name}-wal").is_file() else "ro&immutable=1"
         self._connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, check_same_thread=False)
+        self._connection.text_factory = _text
         try:
             self._read_topics()
         except BaseException:
@@ -78,16 +79,22 @@ class SqliteFile:
         ]
         self.message_count = sum(counts.values())
         first, last = run("SELECT min(timestamp), max(timestamp) FROM messages").fetchone()
-        self.start_ns, self.end_ns = (int(first), int(last)) if first is not None else (2**63 - 1, 0)
+        times = [time_ns for time_ns in (first, last) if isinstance(time_ns, int)]
+        self.start_ns, self.end_ns = (times[0], times[-1]) if times else (2**63 - 1, 0)
 
     def messages(self, channels: Collection[int]) -> Iterator[tuple[int, int, bytes]]:
         places = ", ".join("?" * len(channels))
         query = f"SELECT topic_id, timestamp, data FROM messages WHERE topic_id IN ({places}) ORDER BY timestamp, id"
         for topic, time_ns, data in self._connection.execute(query, list(channels)):
-            yield topic, int(time_ns), bytes(data)
+            if isinstance(data, bytes) and isinstance(time_ns, int):  # damaged rows may hold anything
+                yield topic, time_ns, data
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
 
 
 def _copied(files: list[Path], scratch: Path) -> Path:
@@ -120,6 +127,7 @@ def salvage_sqlite(damaged: Path, target: Path) -> None:
         closing(sqlite3.connect(f"{filled.absolute().as_uri()}?immutable=1", uri=True)) as source,
         closing(sqlite3.connect(target)) as copy,
     ):
+        source.text_factory = _text
         for name, statement in source.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall():
             if name.startswith("sqlite_"):  # SQLite's own
                 continue

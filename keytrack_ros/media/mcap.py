@@ -242,8 +242,10 @@ class McapFile:
             position += 9 + length
 
     def _content_at(self, position: int) -> bytes:
-        self._file.seek(position)
-        head = self._file.read(9)
+        head = b""
+        if position < self._size:  # an index that is damaged may say anything
+            self._file.seek(position)
+            head = self._file.read(9)
         opcode, length = struct.unpack("<BQ", head) if len(head) == 9 else (0, 0)
         if opcode != _CHUNK or position + 9 + length > self._size:
             self._warn_of_damage(position)

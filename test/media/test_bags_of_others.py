@@ -362,3 +362,26 @@ def test_a_bag_is_read_in_bounded_memory(tmp_path: Path) -> None:
     frames, grown_kb = map(int, done.stdout.split())
     assert frames == 400
     assert grown_kb < 60_000  # of 200 MB in all
+
+
+class TestDamage:
+    """Found by bench/fuzz.py."""
+
+    def test_an_index_that_points_beyond_everything(self, tmp_path: Path) -> None:
+        messages = [(t, in_cdr(k, t)) for k, t in enumerate(STAMPS)]
+        path = write_mcap(tmp_path / "a.mcap", messages)
+        data = path.read_bytes()
+        index = data.index(b"\x08", data.rindex(b"\x0f\x04\x00\x00\x00\x00\x00\x00\x00"))  # the first chunk's
+        path.write_bytes(data[: index + 25] + struct.pack("<Q", 2**63 + 5) + data[index + 33 :])
+        assert len(frames_of(path)) == 6
+
+    def test_text_and_data_of_other_kinds_in_sqlite(self, tmp_path: Path) -> None:
+        bag = write_bag(tmp_path / "bag", camera(4), StoragePlugin.SQLITE3)
+        with sqlite3.connect(bag / "bag.db3") as database:
+            database.execute("UPDATE messages SET data = 'text' WHERE id = 2")
+            database.execute("UPDATE messages SET timestamp = 'noon' WHERE id = 3")
+            database.execute(
+                "INSERT INTO topics SELECT id + 7, CAST(x'2fff' AS TEXT), type, serialization_format, '', '' FROM topics"
+            )
+        database.close()
+        assert len(frames_of(bag / "bag.db3")) == 2
