@@ -380,8 +380,6 @@ class TestDamage:
         with sqlite3.connect(bag / "bag.db3") as database:
             database.execute("UPDATE messages SET data = 'text' WHERE id = 2")
             database.execute("UPDATE messages SET timestamp = 'noon' WHERE id = 3")
-            database.execute(
-                "INSERT INTO topics SELECT id + 7, CAST(x'2fff' AS TEXT), type, serialization_format, '', '' FROM topics"
-            )
+            database.execute("UPDATE topics SET name = CAST(x'2f63ff' AS TEXT)")
         database.close()
         assert len(frames_of(bag / "bag.db3")) == 2
