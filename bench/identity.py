@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,9 +28,9 @@ from typing import Annotated
 import numpy as np
 import typer
 from rich.progress import track
-from scipy.optimize import linear_sum_assignment
 
 from keytrack_ros import skeleton
+from keytrack_ros.evaluation.tracks import TrackAccumulator, TrackParts
 from keytrack_ros.geometry import box_iou, oks
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.matching.boxes import exists
@@ -296,61 +295,45 @@ def _captured(
     return found
 
 
-@dataclass
 class Score:
-    """Sums over sequences."""
+    """Sums over sequences, by the metrics of `keytrack evaluate`."""
 
-    switches: int = 0
-    switched_keypoints: int = 0
-    keypoints: int = 0
-    matched: int = 0
-    ground_truths: int = 0
-    answers: int = 0
-    association: float = 0.0
-    identified: int = 0
+    def __init__(self) -> None:
+        self._parts: TrackParts | None = None
+        self._switched_keypoints = 0
+        self._keypoints = 0
 
     def add(self, steps: list[Step], ids: list[IntArray]) -> None:
         """`ids`: for each step [P] track ids, all ≥ 1."""
-        last: dict[int, int] = {}
-        together: dict[tuple[int, int], int] = {}
+        people, answers = (np.unique(np.concatenate(x)) for x in ([step.people for step in steps], ids))
+        accumulator = TrackAccumulator((len(people), len(answers)), rule="definition")
         for step, given in zip(steps, ids, strict=True):
-            self.keypoints += int(step.weight.sum())
-            self.ground_truths += len(step.people)
-            self.answers += len(given)
-            weight = dict(zip(step.people.tolist(), step.weight.tolist(), strict=True))
-            for person, track_id in zip(step.owner.tolist(), given.tolist(), strict=True):
-                if person < 0:
-                    continue
-                if last.get(person, track_id) != track_id:
-                    self.switches += 1
-                    self.switched_keypoints += weight[person]
-                last[person] = track_id
-                together[person, track_id] = together.get((person, track_id), 0) + 1
-        people_count = Counter(int(p) for step in steps for p in step.people)
-        id_count = Counter(int(i) for given in ids for i in given)
-        for (person, track_id), number in together.items():
-            self.association += number * number / (people_count[person] + id_count[track_id] - number)
-            self.identified += number
-        if together:
-            people, columns = (sorted({pair[i] for pair in together}) for i in (0, 1))
-            counts = np.zeros((len(people), len(columns)))
-            for (person, track_id), number in together.items():
-                counts[people.index(person), columns.index(track_id)] = number
-            self.matched += int(counts[linear_sum_assignment(counts, maximize=True)].sum())
+            self._keypoints += int(step.weight.sum())
+            same = (step.people[:, None] == step.owner).astype(np.float64)
+            accumulator.update(np.searchsorted(people, step.people), np.searchsorted(answers, given), same)
+        for switch in accumulator.switches(people, answers):
+            step = steps[switch.frame]
+            self._switched_keypoints += int(step.weight[step.people == switch.person].sum())
+        parts = accumulator.result()
+        self._parts = parts if self._parts is None else self._parts + parts
+
+    @property
+    def switches(self) -> int:
+        return 0 if self._parts is None else int(self._parts.clear.switches[0])
 
     @property
     def percent_switched(self) -> float:
-        return 100 * self.switched_keypoints / max(self.keypoints, 1)
+        return 100 * self._switched_keypoints / max(self._keypoints, 1)
 
     @property
     def idf1(self) -> float:
-        """Per cent; IDTP + IDFN = ground truths and IDTP + IDFP = answers."""
-        return 100 * 2 * self.matched / max(self.ground_truths + self.answers, 1)
+        """Per cent."""
+        return 0.0 if self._parts is None else self._parts.scores()["IDF1"]
 
     @property
     def assa(self) -> float:
         """Per cent."""
-        return 100 * self.association / max(self.identified, 1)
+        return 0.0 if self._parts is None else self._parts.scores()["AssA"]
 
 
 def measured(tracks: Tracks, setting: str, matcher: Matcher | TrackMatcher, options: TrackerOptions) -> Score:

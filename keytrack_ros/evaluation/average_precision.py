@@ -121,12 +121,25 @@ def _curve_area(scores: FloatArray, correct: BoolArray, annotated: int, official
         return np.nan, 0.0, np.nan
     # The same call as poseval's, since the sort is not stable: equal scores must end in the same order.
     order = np.argsort(scores)[::-1]
-    true = np.cumsum(correct[order])
-    taken = np.arange(1, len(true) + 1)
-    if not official:
-        last_of_equals = np.append(np.diff(scores[order]) != 0, True)
-        true, taken = true[last_of_equals], taken[last_of_equals]
-    recall, precision = true / annotated, true / taken
+    last_of_equals = None if official else np.append(np.diff(scores[order]) != 0, True)
+    return curve_area(correct[order], annotated, last_of_equals)
+
+
+def curve_area(correct: BoolArray, annotated: int, steps: BoolArray | None = None) -> tuple[float, float, float]:
+    """Area under precision over recall, 0..1, with precision made monotone (PASCAL VOC 2010).
+
+    Args:
+        correct: [D] bool, D ≥ 1 detections, best first.
+        annotated: how many there are to be found, at least 1.
+        steps: [D] bool, the detections after which the curve has a point; by default all.
+
+    Returns the area, and precision and recall with all detections taken.
+    """
+    hits = np.cumsum(correct)
+    taken = np.arange(1, len(hits) + 1)
+    if steps is not None:
+        hits, taken = hits[steps], taken[steps]
+    recall, precision = hits / annotated, hits / taken
     envelope = np.maximum.accumulate(np.append(precision, 0.0)[::-1])[::-1]
-    steps = np.diff(np.concatenate([[0.0], recall, [1.0]]))
-    return float((steps * envelope).sum()), float(precision[-1]), float(recall[-1])
+    widths = np.diff(np.concatenate([[0.0], recall, [1.0]]))
+    return float((widths * envelope).sum()), float(precision[-1]), float(recall[-1])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keytrack_ros.evaluation.average_precision import curve_area
 from keytrack_ros.geometry import box_iou
 from keytrack_ros.poses import BoolArray, FloatArray
 
@@ -37,12 +38,8 @@ class Matched:
         return float(np.nextafter(self.scores[wrong[allowed]], np.inf)) if len(wrong) > allowed else 0.0
 
     def average_precision(self) -> float:
-        """Area under the precision-recall curve, precision made monotonous (PASCAL VOC 2010)."""
-        if not len(self.right):
-            return 0.0
-        right = np.cumsum(self.right)
-        precision = np.maximum.accumulate((right / np.arange(1, len(right) + 1))[::-1])[::-1]
-        return float((precision * self.right).sum() / max(self.people, 1))
+        """0..1, see `curve_area`; 0 without detections."""
+        return curve_area(self.right, max(self.people, 1))[0] if len(self.right) else 0.0
 
 
 def matched(
