@@ -1,7 +1,4 @@
-"""Writes a `LabelledSequence` as PoseTrack 2018 or 2017 JSON, with head boxes, ignore regions and unlabelled frames.
-
-The tracker's own output, frame by frame, is written by `keytrack_ros.media.posetrack_writer`.
-"""
+"""Writes a `LabelledSequence` as PoseTrack 2018 or 2017 JSON, with head boxes, ignore regions and unlabelled frames."""
 
 from __future__ import annotations
 
@@ -15,11 +12,9 @@ import numpy as np
 from keytrack_ros import skeleton
 from keytrack_ros.annotations.posetrack_reader import POSETRACK17_IDS
 from keytrack_ros.annotations.sequence import Image, LabelledSequence
-from keytrack_ros.errors import OutputError
-from keytrack_ros.media.files import require_free
-from keytrack_ros.media.posetrack_writer import CATEGORY
+from keytrack_ros.media.files import require_free, write_text
+from keytrack_ros.media.posetrack_writer import PoseTrackWriter, keypoint_slots, score_slots
 
-_SLOTS = [skeleton.POSETRACK17.index(name) for name in skeleton.NAMES]
 _FALLBACK_SCORE = -9999.0
 """What poseval takes for a keypoint without confidence, so that a file means the same to it after conversion."""
 _OFFICIAL_NAME = re.compile(r"(?:^|/)(\d{1,6})_(mpii|bonn|mpiinew)_[^/]*/0*(\d{1,4})\.[^/]*$")
@@ -31,56 +26,50 @@ def write_posetrack18(sequence: LabelledSequence, path: Path, *, overwrite: bool
 
     Raises OutputError if the file exists or cannot be written.
     """
-    numbers = [_image_id(image, sequence, k) for k, image in enumerate(sequence.images)]
-    annotations = []
-    for k, number in enumerate(numbers):
-        for place, row in enumerate(range(*sequence.rows(k).indices(sequence.people))):
-            annotations.append(
-                {
-                    "id": number * 100 + place,
-                    "image_id": number,
-                    "category_id": CATEGORY["id"],
-                    **_person18(sequence, row),
-                }
-            )
-    images = []
-    for k, image in enumerate(sequence.images):
-        record: dict[str, Any] = {
-            "file_name": _file_name(sequence, k),
-            "id": numbers[k],
-            "frame_id": numbers[k],
-            "vid_id": sequence.video or sequence.name,
-            "nframes": len(sequence),
-            "is_labeled": image.labelled,
-            "has_no_densepose": True,
-            "ignore_regions_x": [region[:, 0].tolist() for region in image.ignore_regions],
-            "ignore_regions_y": [region[:, 1].tolist() for region in image.ignore_regions],
-        }
-        if image.size is not None:
-            record["width"], record["height"] = image.size
-        images.append(record)
-    _write(path, {"images": images, "annotations": annotations, "categories": [CATEGORY]}, overwrite)
+    frames = [(_image18(sequence, k), _people18(sequence, k)) for k in range(len(sequence))]
+    with PoseTrackWriter(path, sequence.video or sequence.name, overwrite=overwrite) as writer:
+        for image, people in frames:
+            writer.append(image, people)
 
 
-def _person18(sequence: LabelledSequence, row: int) -> dict[str, Any]:
-    present = sequence.present[row]
-    points = np.zeros((len(skeleton.POSETRACK17), 3))
-    points[_SLOTS, :2] = np.where(present[:, None], sequence.keypoints[row], 0)
-    points[_SLOTS, 2] = np.where(present, sequence.visibility[row], 0)
-    person: dict[str, Any] = {
-        "track_id": int(sequence.track_ids[row]),
-        "keypoints": [int(v) if k % 3 == 2 else v for k, v in enumerate(points.ravel().tolist())],
-        "scores": [],
+def _image18(sequence: LabelledSequence, k: int) -> dict[str, Any]:
+    image = sequence.images[k]
+    number = _image_id(image, sequence, k)
+    record: dict[str, Any] = {
+        "file_name": _file_name(sequence, k),
+        "id": number,
+        "frame_id": number,
+        "vid_id": sequence.video or sequence.name,
+        "is_labeled": image.labelled,
+        "has_no_densepose": True,
+        "ignore_regions_x": [region[:, 0].tolist() for region in image.ignore_regions],
+        "ignore_regions_y": [region[:, 1].tolist() for region in image.ignore_regions],
     }
-    given = present & np.isfinite(sequence.scores[row])
-    if given.any():
-        scores = np.zeros(len(skeleton.POSETRACK17))
-        scores[_SLOTS] = np.where(given, sequence.scores[row], np.where(present, _FALLBACK_SCORE, 0.0))
-        person["scores"] = scores.tolist()
-    for key, box in (("bbox", sequence.boxes[row]), ("bbox_head", sequence.head_boxes[row])):
-        if np.isfinite(box).all():
-            person[key] = [*box[:2].tolist(), *(box[2:] - box[:2]).tolist()]
-    return person
+    if image.size is not None:
+        record["width"], record["height"] = image.size
+    return record
+
+
+def _people18(sequence: LabelledSequence, k: int) -> list[dict[str, Any]]:
+    number = _image_id(sequence.images[k], sequence, k)
+    people = []
+    for place, row in enumerate(range(*sequence.rows(k).indices(sequence.people))):
+        present = sequence.present[row]
+        person: dict[str, Any] = {
+            "id": number * 100 + place,
+            "track_id": int(sequence.track_ids[row]),
+            "keypoints": keypoint_slots(sequence.keypoints[row], present, sequence.visibility[row]),
+            "scores": [],
+        }
+        given = present & np.isfinite(sequence.scores[row])
+        if given.any():
+            absent = np.where(present, _FALLBACK_SCORE, 0.0)
+            person["scores"] = score_slots(np.where(given, sequence.scores[row], absent))
+        for key, box in (("bbox", sequence.boxes[row]), ("bbox_head", sequence.head_boxes[row])):
+            if np.isfinite(box).all():
+                person[key] = [*box[:2].tolist(), *(box[2:] - box[:2]).tolist()]
+        people.append(person)
+    return people
 
 
 def write_posetrack17(sequence: LabelledSequence, path: Path, *, overwrite: bool = False) -> None:
@@ -101,7 +90,8 @@ def write_posetrack17(sequence: LabelledSequence, path: Path, *, overwrite: bool
                 {"point": [{"x": [x], "y": [y]} for x, y in region.tolist()]} for region in image.ignore_regions
             ]
         entries.append(entry)
-    _write(path, {"annolist": entries}, overwrite)
+    require_free(path, overwrite=overwrite)
+    write_text(path, json.dumps({"annolist": entries}))
 
 
 def _person17(sequence: LabelledSequence, row: int) -> dict[str, Any]:
@@ -137,13 +127,3 @@ def _image_id(image: Image, sequence: LabelledSequence, k: int) -> int:
     if official is None:
         return k
     return _SOURCES[official[2]] * 10**10 + int(official[1]) * 10**4 + int(official[3])
-
-
-def _write(path: Path, data: dict[str, Any], overwrite: bool) -> None:
-    require_free(path, overwrite=overwrite)
-    part = path.with_name(f"{path.name}.part")
-    try:
-        part.write_text(json.dumps(data), encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from None

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from keytrack_ros.errors import OutputError
+from keytrack_ros.media.files import write_text
 
 JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures there.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that are already there.")]
@@ -16,7 +16,4 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results th
 
 def write_json(path: Path, data: Any) -> None:
     """Raises OutputError if the file cannot be written."""
-    try:
-        path.write_text(json.dumps(data, indent=1), encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
+    write_text(path, json.dumps(data, indent=1))

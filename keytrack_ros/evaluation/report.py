@@ -8,7 +8,6 @@ from html import escape
 from pathlib import Path
 
 import keytrack_ros
-from keytrack_ros.errors import OutputError
 from keytrack_ros.evaluation.evaluate import SequenceParts, combined, sweep_totals
 from keytrack_ros.evaluation.gallery import Picture
 from keytrack_ros.evaluation.protocol import CONFIDENCES
@@ -20,6 +19,7 @@ from keytrack_ros.evaluation.report_plots import (
     threshold_curves,
 )
 from keytrack_ros.evaluation.scores import GROUPS, LABELS, PERSON_COLUMNS, ROWS, Scores
+from keytrack_ros.media.files import write_text
 
 _LINES = 60
 """Sequences on the time line: those with most switches."""
@@ -76,10 +76,7 @@ def write_report(
 </body>
 </html>
 """
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
+    write_text(path, page)
 
 
 def _section(heading: str, content: str, note: str = "") -> str:

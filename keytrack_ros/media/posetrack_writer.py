@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 
 from keytrack_ros import skeleton
 from keytrack_ros.media.files import TextFile, require_free
-from keytrack_ros.poses import Poses
+from keytrack_ros.poses import BoolArray, FloatArray, IntArray, Poses
 
 _SLOTS = [skeleton.POSETRACK17.index(name) for name in skeleton.NAMES]
 CATEGORY: dict[str, Any] = {
@@ -66,11 +67,19 @@ class PoseTrackWriter:
             "height": size[1],
             "is_labeled": True,
         }
+        self.append(image, [_person(poses, row) for row in range(len(poses))])
+
+    def append(self, image: dict[str, Any], people: Sequence[dict[str, Any]]) -> None:
+        """Appends a frame: PoseTrack's record of the image without `nframes`, and of each person in it.
+
+        What a person's record lacks of `id`, `image_id` and `category_id` is filled in.
+        """
         self._images.append(json.dumps(image))
-        for row in range(len(poses)):
+        for person in people:
             self._annotations += 1
+            numbers = {"id": self._annotations, "image_id": image["id"], "category_id": CATEGORY["id"]}
             separator = ",\n" if self._annotations > 1 else "\n"
-            self._file.write(separator + json.dumps(_annotation(poses, row, index, self._annotations)))
+            self._file.write(separator + json.dumps(numbers | person))
 
     def close(self) -> None:
         """Completes the file; the second call does nothing."""
@@ -89,21 +98,28 @@ class PoseTrackWriter:
         self.close()
 
 
-def _annotation(poses: Poses, row: int, image_id: int, number: int) -> dict[str, Any]:
-    present = poses.visible[row]
+def keypoint_slots(keypoints: FloatArray, present: BoolArray, visibility: IntArray | BoolArray) -> list[float | int]:
+    """The 51 numbers x, y, v of the 17 slots from [15, 2] keypoints and [15] flags; 0, 0, 0 for what is not present."""
     points = np.zeros((len(skeleton.POSETRACK17), 3))
-    points[_SLOTS, :2] = np.where(present[:, None], poses.keypoints[row], 0).round(2)
-    points[_SLOTS, 2] = present
-    scores = np.zeros(len(skeleton.POSETRACK17))
-    scores[_SLOTS] = poses.scores[row].round(4)
+    points[_SLOTS, :2] = np.where(present[:, None], keypoints, 0)
+    points[_SLOTS, 2] = np.where(present, visibility, 0)
+    return [int(v) if k % 3 == 2 else v for k, v in enumerate(points.ravel().tolist())]
+
+
+def score_slots(scores: FloatArray) -> list[float]:
+    """The 17 confidences from [15]."""
+    slots = np.zeros(len(skeleton.POSETRACK17))
+    slots[_SLOTS] = scores
+    return list(slots.tolist())
+
+
+def _person(poses: Poses, row: int) -> dict[str, Any]:
+    present = poses.visible[row]
     x_min, y_min, x_max, y_max = poses.boxes[row].astype(float)
     return {
-        "id": number,
-        "image_id": image_id,
         "track_id": int(poses.track_ids[row]),
-        "category_id": CATEGORY["id"],
         "bbox": [round(x_min, 2), round(y_min, 2), round(x_max - x_min, 2), round(y_max - y_min, 2)],
-        "keypoints": [int(v) if k % 3 == 2 else round(v, 2) for k, v in enumerate(points.ravel().tolist())],
-        "scores": [round(score, 4) for score in scores.tolist()],
+        "keypoints": [round(v, 2) for v in keypoint_slots(poses.keypoints[row], present, present)],
+        "scores": [round(score, 4) for score in score_slots(poses.scores[row])],
         "num_keypoints": int(present.sum()),
     }
