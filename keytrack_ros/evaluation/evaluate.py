@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from keytrack_ros import skeleton
-from keytrack_ros.annotations.files import read_sequence
 from keytrack_ros.errors import EvaluationError
 from keytrack_ros.evaluation.average_precision import DetectionAccumulator, Detections, average_precision
 from keytrack_ros.evaluation.clear_mot import ClearAccumulator, ClearCounts, Switch
@@ -21,6 +20,7 @@ from keytrack_ros.evaluation.hota import HotaAccumulator, HotaParts, joint_simil
 from keytrack_ros.evaluation.identity import IdentityAccumulator, IdentityCounts
 from keytrack_ros.evaluation.person import SIMILARITIES, PersonAccumulator
 from keytrack_ros.evaluation.protocol import CLEAN, Protocol
+from keytrack_ros.evaluation.recording import pair_files
 from keytrack_ros.evaluation.scores import Scores
 from keytrack_ros.evaluation.tracks import TrackParts
 from keytrack_ros.poses import BoolArray, FloatArray, IntArray
@@ -196,7 +196,7 @@ def score_files(
 def _score_files(
     ground_truth: Path, prediction: Path, protocol: Protocol, thresholds: Sequence[float]
 ) -> SequenceParts:
-    return score_sequence(SequencePair(read_sequence(ground_truth), read_sequence(prediction)), protocol, thresholds)
+    return score_sequence(pair_files(ground_truth, prediction), protocol, thresholds)
 
 
 def evaluate(pairs: Sequence[tuple[Path, Path]], protocol: Protocol = CLEAN, *, workers: int = 1) -> Scores:

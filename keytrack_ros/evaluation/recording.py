@@ -36,6 +36,29 @@ def places_by_stamp(prediction: LabelledSequence, stamps_ns: Sequence[int], reco
     return places
 
 
+def pair_files(ground_truth: Path, prediction: Path) -> SequencePair:
+    """The sequences of two files. Predictions that name images by number alone, and only those with people (COCO
+    keypoint results), find their frames by these numbers.
+
+    Raises InputError and EvaluationError as reading and `SequencePair` do.
+    """
+    annotated, predicted = read_sequence(ground_truth), read_sequence(prediction)
+    numbers = [image.image_id for image in predicted.images]
+    by_number = not any(image.file_name or image.stamp_ns is not None for image in predicted.images)
+    places = {image.image_id: k for k, image in enumerate(annotated.images)}
+    if not by_number or None in numbers or numbers == list(places) or None in places:
+        return SequencePair(annotated, predicted)
+    for k, number in enumerate(numbers):
+        if number not in places:
+            raise EvaluationError(
+                f"{predicted.where(k)}: the ground truth {annotated.source} has no image with the id {number}"
+            )
+    at = [places[number] for number in numbers]
+    order = np.argsort(np.asarray(at)[predicted.image_index], kind="stable")
+    spread_out = spread(predicted, at, annotated, len(annotated))
+    return SequencePair(annotated, spread_out.taken(order))
+
+
 def pair_on_bag(ground_truth: Path, prediction: Path, bag: Path, topic: str | None = None) -> SequencePair:
     """Annotations of a bag's images, in the order of their stamps, and the poses recorded from them.
 

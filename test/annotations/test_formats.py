@@ -13,11 +13,12 @@ import pytest
 
 from keytrack_ros import skeleton
 from keytrack_ros.annotations.bags import read_bag, write_bag
-from keytrack_ros.annotations.convert import FORMATS, convert
+from keytrack_ros.annotations.convert import FORMATS, convert_sequences
 from keytrack_ros.annotations.files import find_sequences, pair_sequences, read_sequence
 from keytrack_ros.annotations.posetrack_reader import POSETRACK17_IDS, read_posetrack
 from keytrack_ros.annotations.posetrack_writer import write_posetrack17, write_posetrack18
 from keytrack_ros.annotations.sequence import LabelledSequence
+from keytrack_ros.errors import InputError
 from keytrack_ros.evaluation.evaluate import evaluate
 from keytrack_ros.evaluation.protocol import OFFICIAL
 from keytrack_ros.media.posetrack_writer import PoseTrackWriter
@@ -154,8 +155,8 @@ def test_conversion_through_each_format_keeps_the_scores(tmp_path: Path, form: s
     prediction = random_prediction(5, ground_truth)
     write_posetrack18(ground_truth, tmp_path / "gt.json")
     write_posetrack18(prediction, tmp_path / "pred.json")
-    (there,) = convert(tmp_path / "pred.json", tmp_path / "there", form)
-    (back,) = convert(there, tmp_path / "back.json", "posetrack18")
+    (there,) = convert_sequences(tmp_path / "pred.json", tmp_path / "there", form)
+    (back,) = convert_sequences(there, tmp_path / "back.json", "posetrack18")
     before = evaluate([(tmp_path / "gt.json", tmp_path / "pred.json")], OFFICIAL)
     for path in (there, back):
         after = evaluate([(tmp_path / "gt.json", path)], OFFICIAL)
@@ -168,7 +169,7 @@ def test_convert_a_folder(tmp_path: Path):
     (tmp_path / "in").mkdir()
     for name in ("000002_mpii_test", "000001_mpii_test"):
         write_posetrack18(sequence([[Person(1, 100)]], name), tmp_path / "in" / f"{name}.json")
-    written = list(convert(tmp_path / "in", tmp_path / "out", "posetrack17"))
+    written = list(convert_sequences(tmp_path / "in", tmp_path / "out", "posetrack17"))
     assert written == [tmp_path / "out/000001_mpii_test.json", tmp_path / "out/000002_mpii_test.json"]
     assert "annolist" in json.loads(written[0].read_text())
 
@@ -191,3 +192,68 @@ def test_pairs_go_by_name_in_folders_only(tmp_path: Path):
     pairs = pair_sequences(tmp_path / "gt", tmp_path / "pred")
     assert [(a.name, b.name) for a, b in pairs] == [("a.json", "a.json"), ("b.json", "b.json")]
     assert len(pair_sequences(tmp_path / "gt/a.json", tmp_path / "pred/b.json")) == 1
+
+
+def person18(**fields: Any) -> dict[str, Any]:
+    return {"image_id": 0, "track_id": 1, "keypoints": [1, 2, 1] * 17, **fields}
+
+
+def write_json(path: Path, data: Any, prefix: bytes = b"") -> Path:
+    path.write_bytes(prefix + json.dumps(data).encode())
+    return path
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path):
+    data = {"images": [{"id": 0, "file_name": "0.jpg"}], "annotations": [person18()]}
+    assert read_posetrack(write_json(tmp_path / "a.json", data, b"\xef\xbb\xbf")).people == 1
+
+
+def test_ids_beyond_64_bits_become_small_integers(tmp_path: Path):
+    people = [person18(track_id=2**64), person18(track_id=2**127 - 1), person18(image_id=1, track_id=2**64)]
+    data = {"images": [{"id": 0, "file_name": "0.jpg"}, {"id": 1, "file_name": "1.jpg"}], "annotations": people}
+    assert read_posetrack(write_json(tmp_path / "a.json", data)).track_ids.tolist() == [0, 1, 0]
+    people17 = [{"track_id": [2**64], "annopoints": []}]
+    data17 = {"annolist": [{"image": [{"name": "0.jpg"}], "annorect": people17}] * 2}
+    assert read_posetrack(write_json(tmp_path / "b.json", data17)).track_ids.tolist() == [0, 0]
+
+
+def test_coco_results_with_ids_are_read_and_scored(tmp_path: Path):
+    # Two people of 17 keypoints in images 20 and 10; nose at (100, 50), shoulders 20 px below it, 40 px apart.
+    def person(image: int, track: int, x: float, third: float) -> dict[str, Any]:
+        points = [[x, 50.0], *[[x, 48.0]] * 4, [x + 20, 70.0], [x - 20, 70.0], *[[x, 120.0]] * 9, [0.0, 0.0]]
+        flat = [n for point in points for n in (*point, third)]
+        return {"image_id": image, "category_id": 1, "keypoints": flat, "score": 0.8, "track_id": track}
+
+    file = write_json(tmp_path / "a.json", [person(20, 7, 104, 0.5), person(10, 7, 100, 0.5), person(10, 9, 300, 0.25)])
+    found = read_sequence(file)
+    assert [image.image_id for image in found.images] == [10, 20]
+    assert found.track_ids.tolist() == [7, 9, 7]
+    assert found.scores[:, skeleton.INDEX["nose"]].tolist() == [0.5, 0.25, 0.5]
+    assert not found.present[:, skeleton.INDEX["right_ankle"]].any()
+    neck = found.keypoints[0, skeleton.INDEX["head_bottom"]]
+    assert neck == pytest.approx([100, 70 + 0.28 * (50 - 70)], abs=1e-4)  # as for networks of COCO's keypoints
+    flags = read_sequence(write_json(tmp_path / "b.json", [person(10, 7, 100, 2)]))
+    assert flags.scores[0, 0] == pytest.approx(0.8)
+
+    images = tuple(replace(image, file_name=f"{image.image_id}.jpg", labelled=True) for image in found.images)
+    empty = replace(images[0], file_name="15.jpg", image_id=15)
+    annotated = replace(found, images=(images[0], empty, images[1]), image_index=np.array([0, 0, 2]))
+    corner = annotated.keypoints[:, 0]
+    write_posetrack18(
+        replace(annotated, head_boxes=np.concatenate([corner - 20, corner + 20], 1)), tmp_path / "gt.json"
+    )
+    scores = evaluate([(tmp_path / "gt.json", file)], OFFICIAL)
+    assert scores.totals["AP"] == pytest.approx(100 * 14 / 15)  # poseval averages the missing ankle in as 0
+
+
+def test_coco_results_without_ids_are_refused(tmp_path: Path):
+    file = write_json(tmp_path / "a.json", [{"image_id": 1, "category_id": 1, "keypoints": [1] * 51, "score": 0.5}])
+    with pytest.raises(InputError, match=r"a\.json: person 0: 'track_id' is missing"):
+        read_sequence(file)
+
+
+def test_flat_polygon_is_named(tmp_path: Path):
+    image = {"id": 0, "file_name": "0.jpg", "ignore_regions_x": [1, 5, 5], "ignore_regions_y": [1, 1, 5]}
+    file = write_json(tmp_path / "a.json", {"images": [image], "annotations": [person18()]})
+    with pytest.raises(InputError, match=r"image 0: ignore_regions_x: a list of polygons is needed"):
+        read_posetrack(file)
