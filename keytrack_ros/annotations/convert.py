@@ -47,6 +47,8 @@ def convert_sequences(source: Path, target: Path, form: str, *, overwrite: bool 
     except OSError as error:
         raise OutputError(f"{target}: the folder cannot be made: {error.strerror}") from None
     for path, place in zip(sequences, places, strict=True):
+        if place.exists() and place.samefile(path):
+            raise OutputError(f"{place}: is the input itself; name another place")
         write_sequence(read_sequence(path), place, form, overwrite=overwrite)
         yield place
 

@@ -15,7 +15,6 @@ from keytrack_ros.media.bag_part import BagChannel
 from keytrack_ros.media.frames import DEFAULT_FPS, Frame, FrameSource, Selection
 from keytrack_ros.media.pixels import BitDepth
 from keytrack_ros.media.ros_images import image_to_bgr, video_format
-from keytrack_ros.media.video_messages import VideoMessages
 from keytrack_ros.poses import ImageArray
 from keytrack_ros.timing import NANOSECONDS, Recorded, held_images, in_stamp_order, is_set, with_stamps
 
@@ -94,7 +93,7 @@ class BagSource(FrameSource):
 
     def _decoded(self, images: Recording) -> Iterator[Picture]:
         """Every image; a packet of a video once its frame is decoded, or once it is clear that it never will be."""
-        video: VideoMessages | None = None
+        video: Any = None
         waiting: dict[int, tuple[Recorded[BagMessage], str]] = {}
         for number, image in enumerate(images):
             try:
@@ -106,7 +105,10 @@ class BagSource(FrameSource):
             if kind is None:
                 yield image, frame_id_of(message), partial(image_to_bgr, message, depth=self._depth)
                 continue
-            video = video or VideoMessages(kind)
+            if video is None:
+                from keytrack_ros.media.video_messages import VideoMessages  # FFmpeg's libraries, for these alone
+
+                video = VideoMessages(kind)
             waiting[number] = image, frame_id_of(message)
             yield from _matched(video.add(bytes(message.data), number), waiting)
         if video is not None:
@@ -242,9 +244,14 @@ def image_channels(bag: Bag, topic: str | None) -> list[BagChannel]:
     return [channel for channel in readable if channel.topic == topic]
 
 
+def _about(channel: BagChannel) -> str:
+    encoding = "" if channel.encoding in ENCODINGS else f" as {channel.encoding or 'no encoding'}, which is not read"
+    return f"{channel.message_type or 'no type'}{encoding}{'' if channel.count else ', no message'}"
+
+
 def _without_images(channels: Sequence[BagChannel], images: Sequence[BagChannel]) -> str:
     if images:
         encodings = ", ".join(sorted({f"{c.topic} ({c.encoding or 'no encoding'})" for c in images}))
         return f"the encoding of its images is none of {', '.join(ENCODINGS)}: {encodings}"
-    others = {f"{c.topic} ({c.message_type or c.encoding}{'' if c.count else ', no message'})" for c in channels}
+    others = {f"{c.topic} ({_about(c)})" for c in channels}
     return f"the bag has no topic with images; it holds {', '.join(sorted(others)) or 'nothing'}"

@@ -129,6 +129,8 @@ class McapFile:
             contents = self._summary()
             if contents is None:
                 contents = self._scan()
+            if self.cut_off and not contents.counts:
+                raise InputError(f"{shown(path)}: the recording was cut off before its first whole message")
         except BaseException:
             self._file.close()
             raise

@@ -17,7 +17,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CompressedImage, Image
 
-from keytrack_ros.errors import OptionError
+from keytrack_ros.errors import OptionError, OutputError
 from keytrack_ros.media.bag_writer import BagWriter
 from keytrack_ros.msg import TrackedPoseArray
 from keytrack_ros.nodes.parameters import OptionParameters, warn_of_unknown_parameters
@@ -88,7 +88,10 @@ class RecorderNode(Node):  # type: ignore[misc]
     def close(self) -> None:
         if self._bag is None:
             return
-        self._bag.close()
+        try:
+            self._bag.close()
+        except OutputError as error:
+            self.get_logger().fatal(str(error))
         counts = ", ".join(f"{count} of {topic}" for topic, count in self._bag.counts.items())
         self.get_logger().info(f"recorded into {self._bag.path}: {counts}")
 
@@ -111,8 +114,8 @@ class RecorderNode(Node):  # type: ignore[misc]
                 return
             try:
                 bag.write_cdr(full_name, kind, self.get_clock().now().nanoseconds, data)
-            except OSError as error:
-                self.get_logger().fatal(f"{bag.path}: cannot be written: {error.strerror}")
+            except OutputError as error:
+                self.get_logger().fatal(str(error))
                 self._ending(1)
                 return
             if bag.counts[full_name] == 1:

@@ -291,6 +291,12 @@ class TestMcap:
         ):
             open_source(path)
 
+    def test_nothing_whole_is_left(self, tmp_path: Path) -> None:
+        path = write_mcap(tmp_path / "a.mcap", [(t, in_cdr(k, t)) for k, t in enumerate(STAMPS)], per_chunk=20)
+        path.write_bytes(path.read_bytes()[:200])
+        with pytest.raises(InputError, match=r"a\.mcap: the recording was cut off before its first whole message"):
+            open_source(path)
+
     def test_a_damaged_chunk_costs_its_own_messages_only(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
