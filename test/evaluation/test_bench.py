@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -11,23 +11,18 @@ import cv2
 import numpy as np
 import pytest
 
+from keytrack_ros.annotations.files import read_sequence
 from keytrack_ros.annotations.sequence import Image, from_poses
 from keytrack_ros.errors import InputError
 from keytrack_ros.estimation import Estimator
 from keytrack_ros.inference.options import InferenceOptions
-from test.conftest import REPOSITORY
 from test.people import people
 from test.toy import FRAME_SIZE, draw_frame, walk, write_networks
 from test.training.matcher.toy_tracks import write_tracks
 
 
 def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"bench_{name}", REPOSITORY / "bench" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module(f"bench.{name}")
 
 
 def test_keypoints_are_found_in_true_boxes(tmp_path: Path) -> None:
@@ -81,3 +76,37 @@ def test_places_are_those_of_the_pairs(tmp_path: Path) -> None:
     apart = np.where(visible[:, None, :, None], np.abs(current[:, None] - ground_truth[None]), 0).max((2, 3)).min(1)
     assert (visible.sum(1) >= 12).all()
     assert apart.max() < 1 / 4096
+
+
+def test_tracked_boxes_of_a_video_are_scored_by_frame_number(tmp_path: Path) -> None:
+    video = script("video")
+    lines = [f"{n},{g},{100 * g},10,20,40,1" for n in range(1, 5) for g in (1, 2)]
+    (tmp_path / "gt.txt").write_text("\n".join(lines))
+    (tmp_path / "seq.json").write_text('{"fps": 10, "first": 2, "last": 4}')
+    ground_truth = read_sequence(tmp_path)
+    # Frame 1 does not count. Person 1 is 7, 7, 8; person 2 is found in frame 3 only; 9 is nobody.
+    rows = [[n, i, x, 10, x + 20, 50] for n, i, x in ((4, 8, 100), (1, 5, 100), (2, 7, 100), (3, 7, 100), (3, 6, 200))]
+    scores = video.score(ground_truth, [*rows, [4, 9, 500, 10, 520, 50]]).scores()
+    assert (scores["IDSW"], scores["FN"], scores["FP"]) == (1, 2, 1)
+    assert scores["MOTA"] == pytest.approx(100 * (1 - 4 / 6))
+    assert scores["IDF1"] == pytest.approx(100 * 2 * 3 / (6 + 5))
+    assert (scores["ids"], scores["ghosts"], scores["ids/person"]) == (4, 1, 1.5)
+
+
+def test_our_tracker_in_the_annotated_boxes_of_a_video(tmp_path: Path) -> None:
+    video = script("video")
+    writer = cv2.VideoWriter(str(tmp_path / "video.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, FRAME_SIZE)
+    lines = []
+    for n, here in enumerate(walk(8, 2), start=1):
+        writer.write(draw_frame(here))
+        lines += [f"{n},{g},{x - 30},{y - 80},60,160,1" for g, (x, y) in enumerate(here, start=1)]
+    writer.release()
+    (tmp_path / "gt.txt").write_text("\n".join(lines))
+    ground_truth = read_sequence(tmp_path)
+    networks = write_networks(tmp_path / "networks")
+    options = video.pipeline_options(None, [f"inference.models={networks}"])
+    boxes = video.detections(tmp_path / "video.avi", ground_truth, "true", options)
+    tracked = video.run_in_boxes(tmp_path / "video.avi", ground_truth, options, boxes)
+    scores = video.score(ground_truth, tracked.rows).scores()
+    assert (scores["IDF1"], scores["ids"]) == (pytest.approx(100), 2)
+    assert tracked.seconds > 0
