@@ -178,7 +178,8 @@ class PoseTracker:
             stamp: time of the image in seconds.
 
         Returns:
-            The same rows in the same order, with `track_ids`, `match_scores`, `ages` and `states` set. A pose that
+            The same rows in the same order, with `track_ids`, `match_scores`, `ages` and `states` set; with `use_boxes`
+            a carried-over pose gets the expected box of its track. A pose that
             continues no track and may not begin one (its box score is below `birth_score`) has id −1.
 
         Raises:
@@ -200,10 +201,12 @@ class PoseTracker:
         self._camera = self._camera + compared.found.shift
         self._motion.shift(compared.found.shift)
         ids, match_scores = self._assign(compared, strong, poses.carried)
+        boxes = self._output_boxes(poses, ids) if options.use_boxes else poses.boxes
         self._see(seen, poses, ids, strong, stamp)
         known = {track.track_id: track for track in self._tracks}
         tracks = [known.get(int(track_id)) for track_id in ids]
         tracked = poses.with_fields(
+            boxes=boxes,
             track_ids=ids,
             match_scores=match_scores,
             ages=np.array([0 if track is None else self._frame - track.born for track in tracks], np.int64),
@@ -313,6 +316,14 @@ class PoseTracker:
             Stage(carried, (confirmed | tentative) & ~tired, options.match_threshold),
         ]
         return assign_in_stages(compared.found.scores, compared.query.track_ids, stages)
+
+    def _output_boxes(self, poses: Poses, ids: IntArray) -> FloatArray:
+        """Boxes [P, 4]: a carried-over pose has the expected box of its track, not the one it was searched in."""
+        boxes, row_of = np.array(poses.boxes), {track.track_id: row for row, track in enumerate(self._tracks)}
+        carried = np.flatnonzero(poses.carried & (ids >= 0))
+        expected = self._motion.expected()[np.array([row_of[int(i)] for i in ids[carried]], np.int64)]
+        boxes[carried] = np.concatenate([expected.centers - expected.sizes / 2, expected.centers + expected.sizes / 2], 1)
+        return boxes
 
     def _see(self, seen: Poses, poses: Poses, ids: IntArray, strong: BoolArray, stamp: float) -> None:
         """Tracks take their new poses; a track begins with each strong detection that continues none. Sets `ids`."""
