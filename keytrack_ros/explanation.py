@@ -15,7 +15,7 @@ from keytrack_ros.geometry import box_iou, oks
 from keytrack_ros.matching.boxes import exists
 from keytrack_ros.matching.histories import collect_histories, expected_poses
 from keytrack_ros.matching.matcher import TrackQuery
-from keytrack_ros.poses import FloatArray, Poses
+from keytrack_ros.poses import FloatArray, Poses, TrackState
 from keytrack_ros.tracker.tracker import Comparison
 
 DOUBT = 3.0
@@ -72,7 +72,7 @@ class PoseExplanation:
     """Why one pose got its id.
 
     Attributes:
-        track_id: the id that it got; −1 if it is not tracked.
+        track_id: the id that it got.
         cause: one of `CAUSES`; the first two continue a track, with the others one begins.
         score: by which it continues its track; 0 for a new one.
         margin: how many times larger the odds of the choice are than those of the nearest alternative (another track,
@@ -182,6 +182,8 @@ def explain(comparison: Comparison, tracked: Poses, threshold: float) -> FrameEx
         track_id = int(tracked.track_ids[row])
         blank = not query.current.visible[row].any()
         cause = _cause(track_id, candidates, required, blank=blank, first=len(query.track_ids) == 0)
+        if tracked.states[row] == TrackState.UNTRACKED:
+            cause = "untracked"
         nearest = min(_alternatives(row, track_id, candidates, scores, query, tracked, threshold), default=None)
         poses.append(
             PoseExplanation(
@@ -221,8 +223,6 @@ def _cause(
 ) -> str:
     if track_id in [candidate.track_id for candidate in candidates]:
         return "best" if candidates[0].track_id == track_id else "next"
-    if track_id < 0:
-        return "untracked"
     if first or blank or not candidates:
         return "first" if first else "blank" if blank else "far"
     return "taken" if any(c.score >= required[c.track_id] for c in candidates) else "weak"

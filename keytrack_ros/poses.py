@@ -50,7 +50,7 @@ class Poses:
         boxes: [P, 4] float32, x_min, y_min, x_max, y_max in pixels; by default the extent of the keypoints present.
         box_scores: [P] float32, confidence of the detector; NaN for a carried-over box; by default 1.
         carried: [P] bool, True for a pose found in a box carried over from the frame before (TOKS).
-        track_ids: [P] int64, −1 until assigned and for untracked poses; otherwise ≥ 1.
+        track_ids: [P] int64, −1 until assigned; afterwards ≥ 1.
         states: [P] uint8, of the pose's track, see `TrackState`.
         match_scores: [P] float32, how surely the pose continues its track, 0..1; 0 for a track's first pose.
         ages: [P] int64, frames since the track began.

@@ -27,7 +27,7 @@ class ToksOptions(Options):
     dilation: float = option(1.25, "factor α by which a keypoint box of t−1 grows", at_least=1.0, at_most=2.0)
     oks_threshold: float = option(0.35, "poses more alike than this are one person", at_least=0.0, at_most=1.0)
     minimum_score: float = option(
-        0.25,
+        0.45,
         "mean keypoint score that a carried-over pose must reach, or ghosts would never die",
         at_least=0.0,
         at_most=1.0,

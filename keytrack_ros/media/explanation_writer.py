@@ -59,7 +59,7 @@ class ExplanationWriter:
 def _pose(pose: PoseExplanation) -> dict[str, Any]:
     return {
         "track_id": pose.track_id,
-        "choice": "continued" if pose.continued else "new" if pose.track_id > 0 else "untracked",
+        "choice": "continued" if pose.continued else "untracked" if pose.cause == "untracked" else "new",
         "cause": pose.cause,
         "score": round(pose.score, 4),
         "doubtful": pose.doubtful,

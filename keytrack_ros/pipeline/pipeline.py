@@ -20,7 +20,7 @@ from keytrack_ros.pipeline.pose_finder import CameraFrame, FinderOptions, PoseFi
 from keytrack_ros.poses import ImageArray, Poses
 from keytrack_ros.timing import SteadyTime
 from keytrack_ros.toks import ToksOptions
-from keytrack_ros.tracker.tracker import Comparison, PoseTracker, TrackerOptions
+from keytrack_ros.tracker.tracker import Comparison, PoseTracker, TrackerOptions, published
 
 STAGES = ("detection", "estimation", "toks", "tracking")
 
@@ -140,7 +140,8 @@ class Pipeline:
                 that never sets its stamps), images are taken to follow each other at the last known rate, or at 10 Hz.
 
         Returns:
-            The poses with `track_ids`, `match_scores` and `ages` set; empty if nobody is seen.
+            The poses of confirmed tracks, and of tentative ones with `tracker.publish_tentative`; empty if nobody is
+            seen. `comparison.tracked` has all poses of the frame.
 
         Raises:
             InputError: not an image of that kind; the state is unchanged.
@@ -162,7 +163,7 @@ class Pipeline:
         frame = CameraFrame(self._camera, image_bgr, self._poses_before(size, stamp), self._options.finder)
         (poses,) = self._finder.find([frame])
         begin = perf_counter()
-        tracked = self._tracker.update(poses, size, stamp)
+        tracked = published(self._tracker.update(poses, size, stamp), self._options.tracker)
         self.stage_seconds = {**self._finder.stage_seconds, "tracking": perf_counter() - begin}
         self._previous, self._previous_stamp, self._previous_size = tracked, stamp, size
         return tracked

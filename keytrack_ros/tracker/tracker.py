@@ -178,9 +178,9 @@ class PoseTracker:
             stamp: time of the image in seconds.
 
         Returns:
-            The same rows in the same order, with `track_ids`, `match_scores`, `ages` and `states` set; with `use_boxes`
-            a carried-over pose gets the expected box of its track. A pose that
-            continues no track and may not begin one (its box score is below `birth_score`) has id −1.
+            The same rows in the same order, with `track_ids`, `match_scores`, `ages` and `states` set. A pose that
+            continues no track and may not begin one (its box score is below `birth_score`) is untracked: its id is its
+            own and is not used again.
 
         Raises:
             ValueError: the frame size is not positive or the stamp is not finite; nothing has changed then.
@@ -201,12 +201,10 @@ class PoseTracker:
         self._camera = self._camera + compared.found.shift
         self._motion.shift(compared.found.shift)
         ids, match_scores = self._assign(compared, strong, poses.carried)
-        boxes = self._output_boxes(poses, ids) if options.use_boxes else poses.boxes
         self._see(seen, poses, ids, strong, stamp)
         known = {track.track_id: track for track in self._tracks}
         tracks = [known.get(int(track_id)) for track_id in ids]
         tracked = poses.with_fields(
-            boxes=boxes,
             track_ids=ids,
             match_scores=match_scores,
             ages=np.array([0 if track is None else self._frame - track.born for track in tracks], np.int64),
@@ -317,14 +315,6 @@ class PoseTracker:
         ]
         return assign_in_stages(compared.found.scores, compared.query.track_ids, stages)
 
-    def _output_boxes(self, poses: Poses, ids: IntArray) -> FloatArray:
-        """Boxes [P, 4]: a carried-over pose has the expected box of its track, not the one it was searched in."""
-        boxes, row_of = np.array(poses.boxes), {track.track_id: row for row, track in enumerate(self._tracks)}
-        carried = np.flatnonzero(poses.carried & (ids >= 0))
-        expected = self._motion.expected()[np.array([row_of[int(i)] for i in ids[carried]], np.int64)]
-        boxes[carried] = np.concatenate([expected.centers - expected.sizes / 2, expected.centers + expected.sizes / 2], 1)
-        return boxes
-
     def _see(self, seen: Poses, poses: Poses, ids: IntArray, strong: BoolArray, stamp: float) -> None:
         """Tracks take their new poses; a track begins with each strong detection that continues none. Sets `ids`."""
         options = self.options
@@ -340,9 +330,14 @@ class PoseTracker:
             row_of[self._next_id] = len(self._tracks)
             self._tracks.append(Track(self._next_id, self._frame))
             self._next_id += 1
+        for row in np.flatnonzero(ids < 0):  # untracked
+            ids[row] = self._next_id
+            self._next_id += 1
         plausible = strong & (seen.mean_scores >= options.birth_pose_score)
-        for row in np.flatnonzero(ids >= 0):
-            self._tracks[row_of[int(ids[row])]].add(
+        for row, track_id in enumerate(ids.tolist()):
+            if track_id not in row_of:
+                continue
+            self._tracks[row_of[track_id]].add(
                 Sighting(self._frame, stamp, self._camera, seen.keypoints[row], seen.scores[row], seen.boxes[row]),
                 plausible=bool(plausible[row]),
                 carried=bool(poses.carried[row]),

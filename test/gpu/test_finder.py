@@ -22,7 +22,7 @@ from keytrack_ros.pipeline import STAGES, Pipeline, PipelineOptions
 from keytrack_ros.pipeline.pose_finder import CameraFrame, FinderOptions
 from keytrack_ros.poses import ImageArray, Poses
 from keytrack_ros.toks import ToksOptions
-from keytrack_ros.tracker import PoseTracker
+from keytrack_ros.tracker import PoseTracker, TrackerOptions
 from test import toy
 from test.gpu.toy_torch import toy_finder
 
@@ -59,6 +59,7 @@ def test_pipeline_on_one_device_tracks_the_toy_world_as_the_one_with_sessions(ne
     options = PipelineOptions(
         detector=DetectorOptions(model=toy.DETECTOR),
         estimator=EstimatorOptions(model=toy.ESTIMATOR),
+        tracker=TrackerOptions(confirm_frames=1),
         inference=InferenceOptions(models=str(networks), device="cpu", threads=1),
     )
     sessions = Pipeline.from_options(options)
@@ -167,6 +168,7 @@ def test_flip_test_may_be_switched_on_while_it_runs(networks, finder):
     options = PipelineOptions(
         detector=DetectorOptions(model=toy.DETECTOR),
         estimator=EstimatorOptions(model=toy.ESTIMATOR, flip_test=True),
+        tracker=TrackerOptions(confirm_frames=1),
         inference=InferenceOptions(models=str(networks), device="cpu", threads=1),
     )
     expected = Pipeline.from_options(options).process(frame, 0.0)
@@ -194,6 +196,7 @@ def test_networks_that_torch_cannot_run_are_run_by_sessions_aloud(networks, capl
     options = PipelineOptions(
         detector=DetectorOptions(model=toy.DETECTOR),
         estimator=EstimatorOptions(model=toy.ESTIMATOR),
+        tracker=TrackerOptions(confirm_frames=1),
         inference=InferenceOptions(models=str(networks), device="cpu", backend="torch", threads=1),
     )
     with caplog.at_level(logging.WARNING):

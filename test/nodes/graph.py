@@ -111,7 +111,12 @@ class Graph:
         self._reservation.close()
 
     def start(self, name: str, parameters: dict[str, object] | None = None, *, ros_args: Sequence[str] = ()) -> Process:
-        """Starts the node `name` from the source tree; `ros_args` as after --ros-args, for example `-r a:=b`."""
+        """Starts the node `name` from the source tree; `ros_args` as after --ros-args, for example `-r a:=b`.
+
+        Trackers publish every track at once, unless `parameters` say otherwise.
+        """
+        if name in ("tracker", "cameras"):
+            parameters = {"tracker.confirm_frames": 1} | (parameters or {})
         code = f"import sys; from keytrack_ros.nodes.{name}_node import main; sys.exit(main())"
         return self.start_code(code, parameters, ros_args=ros_args, name=name)
 

@@ -38,7 +38,7 @@ NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
 def options(tmp_path_factory: pytest.TempPathFactory) -> PipelineOptions:
     networks = toy.write_networks(tmp_path_factory.mktemp("networks"))
     values = {"detector.model": toy.DETECTOR, "estimator.model": toy.ESTIMATOR, "inference.models": str(networks)}
-    return with_values(PipelineOptions(), values)
+    return with_values(PipelineOptions(), values | {"tracker.confirm_frames": 1})
 
 
 class Gate:

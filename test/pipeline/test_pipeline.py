@@ -1,4 +1,5 @@
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.options import flatten, with_values
 from keytrack_ros.pipeline import STAGES, Pipeline, PipelineOptions
 from keytrack_ros.toks import ToksOptions
+from keytrack_ros.tracker import TrackerOptions
 from test import toy
 
 
@@ -20,6 +22,7 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> PipelineOptions:
     return PipelineOptions(
         detector=DetectorOptions(model=toy.DETECTOR),
         estimator=EstimatorOptions(model=toy.ESTIMATOR),
+        tracker=TrackerOptions(confirm_frames=1),
         inference=InferenceOptions(models=str(networks)),
     )
 
@@ -27,6 +30,15 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> PipelineOptions:
 @pytest.fixture
 def pipeline(options: PipelineOptions) -> Pipeline:
     return Pipeline.from_options(options)
+
+
+def test_only_confirmed_tracks_are_given_out_unless_tentative_ones_are_wanted(options):
+    frame = toy.draw_frame([(200, 300)])
+    for tentative, expected in ((False, [0, 0, 1]), (True, [1, 1, 1])):
+        tracker = TrackerOptions(confirm_frames=3, publish_tentative=tentative)
+        pipeline = Pipeline.from_options(replace(options, tracker=tracker))
+        assert [len(pipeline.process(frame, k / 10)) for k in range(3)] == expected
+        assert pipeline.comparison.tracked.track_ids.tolist() == [1]
 
 
 def test_four_walkers_keep_four_ids(pipeline):
@@ -44,10 +56,13 @@ def test_four_walkers_keep_four_ids(pipeline):
 def test_a_frame_without_people_is_still_a_frame(pipeline):
     frame = toy.draw_frame([(300, 300)])
     assert pipeline.process(frame, 0.0).track_ids.tolist() == [1]
-    memory = pipeline.options.tracker.delta
-    for k in range(memory):
-        assert len(pipeline.process(toy.draw_frame([]), 0.1 * (k + 1))) == 0
-    assert pipeline.process(frame, 0.1 * (memory + 1)).track_ids.tolist() == [2]
+    lost_s = pipeline.options.tracker.lost_s
+    for k in range(1, 8):  # lost, and taken up again
+        assert len(pipeline.process(toy.draw_frame([]), 0.1 * k)) == 0
+    assert pipeline.process(frame, 0.8).track_ids.tolist() == [1]
+    for k in range(4):  # lost for too long
+        assert len(pipeline.process(toy.draw_frame([]), 0.8 + lost_s * (k + 1) / 4)) == 0
+    assert pipeline.process(frame, 0.9 + lost_s).track_ids.tolist() == [2]
 
 
 def test_who_is_missed_by_the_detector_is_carried_over_as_the_same_person(options):

@@ -68,8 +68,8 @@ def test_a_tentative_track_not_seen_for_delta_frames_ends(matcher):
 
 def test_a_weak_detection_begins_no_track(matcher):
     film = Film(matcher, birth_score=0.5)
-    assert film.rows(detected((200, 300), box_score=0.49)) == [(-1, U)]
-    assert film.rows(detected((200, 300), box_score=0.5)) == [(1, T)]
+    assert film.rows(detected((200, 300), box_score=0.49)) == [(1, U)]
+    assert film.rows(detected((200, 300), box_score=0.5)) == [(2, T)]
 
 
 def test_a_weak_detection_continues_a_confirmed_track(matcher):
@@ -82,7 +82,7 @@ def test_a_strong_detection_comes_before_a_weak_one_that_fits_better(matcher):
     film = Film(matcher, birth_score=0.5)
     film.show(detected((200, 300)), frames=5)
     strong, weak = detected((206, 300), box_score=0.9), detected((200, 300), box_score=0.2)
-    assert film.rows(Poses.concatenate([weak, strong])) == [(-1, U), (1, C)]
+    assert film.rows(Poses.concatenate([weak, strong])) == [(2, U), (1, C)]
 
 
 def test_a_signpost_with_an_implausible_pose_is_never_confirmed(matcher):
@@ -126,7 +126,7 @@ def test_a_carried_pose_continues_a_track_for_three_frames_only(matcher):
     film = Film(matcher, carry_frames=3)
     film.show(detected((200, 300)), frames=5)
     carried = detected((200, 300), box_score=np.nan, carried=np.array([True]))
-    assert [film.rows(carried)[0] for _ in range(5)] == [(1, C), (1, C), (1, C), (-1, U), (-1, U)]
+    assert [film.rows(carried)[0] for _ in range(5)] == [(1, C), (1, C), (1, C), (2, U), (3, U)]
 
 
 def test_two_people_who_pass_each_other_keep_their_ids(matcher):

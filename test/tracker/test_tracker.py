@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from keytrack_ros.geometry import box_iou
 from keytrack_ros.matching.matcher import MatchQuery, TrackQuery, TrackScores
-from keytrack_ros.poses import FloatArray, Poses
+from keytrack_ros.poses import FloatArray, Poses, TrackState
 from keytrack_ros.research.overlap import IouMatcher, OksMatcher
 from keytrack_ros.tracker.assignment import assign_greedily, candidate_pairs
 from keytrack_ros.tracker.tracker import PoseTracker, TrackerOptions
@@ -110,6 +110,7 @@ class TestTracks:
         assert second.match_scores[0] > 0.9
         assert second.match_scores[1] == 0
         assert second.ages.tolist() == [1, 0]
+        assert second.states.tolist() == [TrackState.TENTATIVE, TrackState.UNTRACKED]
         for name in ("keypoints", "scores", "boxes", "carried", "box_scores"):
             np.testing.assert_array_equal(getattr(second, name), getattr(given_poses, name))
 
