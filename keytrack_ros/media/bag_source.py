@@ -167,7 +167,7 @@ def _images(bag: Bag, channels: list[BagChannel]) -> Recording:
         for number, message in enumerate(bag.messages(channels)):
             yield Recorded(_stamp_ns(message), message.recorded_ns, number, message)
 
-    first = next((Recorded(i.stamp_ns, i.recorded_ns, i.index, None) for i in recorded() if is_set(i.stamp_ns)), None)
+    first = next((image for image in _without_messages(recorded()) if is_set(image.stamp_ns)), None)
     return with_stamps(recorded(), first)
 
 

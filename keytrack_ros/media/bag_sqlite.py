@@ -14,6 +14,8 @@ from keytrack_ros.media.bag_part import BagChannel
 from keytrack_ros.media.paths import shown
 
 _MAGIC = b"SQLite format 3\0"
+_DAMAGE = (sqlite3.Error, UnicodeDecodeError)
+"""What the sqlite3 module raises of a damaged file; the second where names of tables and columns are damaged."""
 
 
 class SqliteFile:
@@ -43,12 +45,12 @@ class SqliteFile:
             path = _copied([path, log], scratch)
         try:
             self._open(path)
-        except sqlite3.Error as error:
+        except _DAMAGE as error:
             salvaged = scratch / f"{path.stem}_salvaged.db3"
             try:
                 salvage_sqlite(path, salvaged)
                 self._open(salvaged)
-            except (sqlite3.Error, struct.error):  # the first cause says more
+            except (*_DAMAGE, struct.error):  # the first cause says more
                 raise InputError(f"{shown(path)}: not a bag that can be read: {error}") from None
             except OSError as full:
                 raise InputError(f"{shown(path)}: cannot be repaired in {scratch}: {full.strerror}") from None
@@ -112,7 +114,7 @@ def _copied(files: list[Path], scratch: Path) -> Path:
 def salvage_sqlite(damaged: Path, target: Path) -> None:
     """Copies all tables of a bag's .db3 file, each up to the first row that cannot be read.
 
-    Raises sqlite3.Error if not even the list of tables can be read.
+    Raises an error of `_DAMAGE` if not even the list of tables can be read.
     """
     # SQLite refuses a file that is shorter than its header says; one filled up with zeros it reads up to there.
     filled = target.with_suffix(".filled")
@@ -132,7 +134,7 @@ def salvage_sqlite(damaged: Path, target: Path) -> None:
             if name.startswith("sqlite_"):  # SQLite's own
                 continue
             copy.execute(statement)
-            with suppress(sqlite3.DatabaseError):  # the damaged page: what came before it is kept
+            with suppress(*_DAMAGE):  # the damaged page: what came before it is kept
                 for row in source.execute(f'SELECT * FROM "{name}"'):
                     copy.execute(f'INSERT INTO "{name}" VALUES ({", ".join("?" * len(row))})', row)
         copy.commit()

@@ -14,7 +14,7 @@ from keytrack_ros.errors import InputError
 from keytrack_ros.media.frames import DEFAULT_FPS, Frame, FrameSource, Selection
 from keytrack_ros.media.paths import shown
 from keytrack_ros.media.pixels import as_bgr8
-from keytrack_ros.media.video_source import decoded, open_container, to_bgr, video_stream
+from keytrack_ros.media.video_source import ToBgr, decoded, open_container, video_stream
 from keytrack_ros.poses import ImageArray
 
 logger = logging.getLogger(__name__)
@@ -114,6 +114,7 @@ class StreamSource(FrameSource):
 
     def _read_to_the_end(self, stream: Any) -> str:
         """Takes frames until none comes; returns why."""
+        to_bgr = ToBgr()
         try:
             for frame in decoded(self._container, stream):
                 if self.stopped:

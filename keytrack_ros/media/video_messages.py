@@ -7,7 +7,7 @@ from typing import Any
 import av
 
 from keytrack_ros.errors import InputError
-from keytrack_ros.media.video_source import to_bgr
+from keytrack_ros.media.video_source import ToBgr
 from keytrack_ros.poses import ImageArray
 
 _CODECS = {"h265": "hevc", "av1": "libdav1d"}
@@ -29,7 +29,7 @@ class VideoMessages:
         except av.error.FFmpegError as error:
             raise InputError(f"format '{kind}' cannot be decoded: {error.strerror}") from None
         self._decoder.thread_count = 1  # more threads answer later by as many frames
-        self._kind = kind
+        self._to_bgr = ToBgr()
 
     def add(self, data: bytes, number: int) -> list[tuple[int, ImageArray]]:
         """Frames that are ready, each with the number of the message that it came in.
@@ -50,4 +50,4 @@ class VideoMessages:
         except av.error.FFmpegError:  # what does not belong to the stream, or comes before its first key frame
             return []
         aspect = self._decoder.sample_aspect_ratio
-        return [(int(frame.pts), to_bgr(frame, aspect)) for frame in frames if frame.pts is not None]
+        return [(int(frame.pts), self._to_bgr(frame, aspect)) for frame in frames if frame.pts is not None]

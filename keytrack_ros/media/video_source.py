@@ -16,6 +16,7 @@ import numpy as np
 from av.container import InputContainer
 from av.filter import Graph
 from av.stream import Disposition
+from av.video.reformatter import VideoReformatter
 
 from keytrack_ros.errors import InputError
 from keytrack_ros.media.cut_off import is_cut_off
@@ -57,6 +58,7 @@ class VideoSource(FrameSource):
         self._own_fps = fps or (own if 0.1 <= own <= 1000 else DEFAULT_FPS)
         self._times = _Times(name, self._own_fps, use_container=fps is None)
         self._decoded = decoded(self._container, self._stream)
+        self._to_bgr = ToBgr()
         self._seconds = float((self._stream.duration or 0) * (self._stream.time_base or 0))
         super().__init__(name, self._own_fps, self._stream.frames or self._estimated_total(), selection)
 
@@ -79,7 +81,8 @@ class VideoSource(FrameSource):
         stamp_ns = self._times.next(index, frame.time)
         if not wanted:
             return None
-        return Frame(index, stamp_ns, to_bgr(frame, self._stream.sample_aspect_ratio), stretch=self._times.stretch)
+        image = self._to_bgr(frame, self._stream.sample_aspect_ratio)
+        return Frame(index, stamp_ns, image, stretch=self._times.stretch)
 
     def _warn_of_the_end(self, found: int) -> None:
         expected = self._stream.frames
@@ -277,13 +280,19 @@ def _pulled(graph: Graph) -> Iterator[Any]:
             yield graph.pull()
 
 
-def to_bgr(frame: Any, aspect: Fraction | None = None) -> ImageArray:
-    """A decoded frame as [H, W, 3] uint8 BGR: upright, and with square pixels, which `aspect` says are not."""
-    image = np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
-    ratio = float(aspect or 1)
-    if 0.1 < ratio < 10 and ratio != 1:
-        width = max(1, round(image.shape[1] * ratio))
-        image = np.asarray(cv2.resize(image, (width, image.shape[0]), interpolation=cv2.INTER_AREA), np.uint8)
-    turns = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
-    turn = turns.get(round(frame.rotation) % 360)
-    return image if turn is None else np.asarray(cv2.rotate(image, turn), np.uint8)
+class ToBgr:
+    """Converts the frames of one stream; what that takes is set up once."""
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, frame: Any, aspect: Fraction | None = None) -> ImageArray:
+        """A decoded frame as [H, W, 3] uint8 BGR: upright, and with square pixels, which `aspect` says are not."""
+        image = np.asarray(self._reformatter.reformat(frame, format="bgr24").to_ndarray(), np.uint8)
+        ratio = float(aspect or 1)
+        if 0.1 < ratio < 10 and ratio != 1:
+            width = max(1, round(image.shape[1] * ratio))
+            image = np.asarray(cv2.resize(image, (width, image.shape[0]), interpolation=cv2.INTER_AREA), np.uint8)
+        turns = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
+        turn = turns.get(round(frame.rotation) % 360)
+        return image if turn is None else np.asarray(cv2.rotate(image, turn), np.uint8)
