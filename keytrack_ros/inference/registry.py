@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,8 +29,13 @@ def model_folders(folders: Sequence[Path | str] = ()) -> list[Path]:
 
 
 def cache_folder() -> Path:
-    """Where networks of the user are kept: `~/.cache/keytrack_ros/models` (XDG_CACHE_HOME may move it)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keytrack_ros/models"
+    """Where networks of the user are kept: `~/.cache/keytrack_ros/models` (XDG_CACHE_HOME may move it).
+
+    In the folder for temporary files where the user has no home, as in a container with a number for a user.
+    """
+    home = os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises where there is none
+    fallback = Path(home, ".cache") if home != "~" else Path(tempfile.gettempdir(), f"cache_{os.getuid()}")
+    return Path(os.environ.get("XDG_CACHE_HOME") or fallback) / "keytrack_ros/models"
 
 
 CardT = TypeVar("CardT", bound=ModelCard)

@@ -123,3 +123,20 @@ def test_a_defect_is_one_line_and_a_file(tmp_path: Path) -> None:
     )
     (report,) = tmp_path.glob("keytrack_*.txt")
     assert "Traceback" in report.read_text()
+
+
+def test_a_user_without_a_home(tmp_path: Path, video: Path) -> None:
+    code = (
+        "import os, pwd, sys\n"
+        "def nobody(*_): raise KeyError('uid not found')\n"
+        "pwd.getpwuid = pwd.getpwnam = nobody  # as in a container that runs under a number\n"
+        "from keytrack_ros.cli import main; sys.exit(main())"
+    )
+    variables = {k: v for k, v in environment().items() if k not in ("HOME", "XDG_CACHE_HOME")}
+    arguments = ["track", str(video), "-o", str(tmp_path / "out"), "--frames", "2"]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, env=variables, check=False)
+    assert done.returncode == 0, done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", code, "track", "~/a.avi", "-o", "x"], capture_output=True, env=variables, check=False
+    )
+    assert done.stderr == b"error: ~/a.avi: the home folder is not known; write the whole path\n"
