@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from keytrack_ros.matching.tokens import MEMORY_FRAMES
 from keytrack_ros.poses import BoolArray, FloatArray
-from keytrack_ros.research.graph import GraphNetwork, contrastive_loss, likeness, save_weights, shapes
+from keytrack_ros.research.graph import GraphNetwork, contrastive_loss, save_weights, shapes, similarity_of
 from keytrack_ros.research.render import RenderNetwork, drawings
 from keytrack_ros.training.matcher.pairs import Batch, PairSampler
 from keytrack_ros.training.matcher.tracks import MULTI_PERSON, Tracks, held_back_videos, load_tracks, training_videos
@@ -51,7 +51,7 @@ def graph_loss(network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
     a, b = (
         network(torch.from_numpy(shapes(points, seen))) for points, seen in zip((current, past), visible, strict=True)
     )
-    scores = likeness((a - b).detach().norm(dim=1).numpy())
+    scores = similarity_of((a - b).detach().norm(dim=1).numpy())
     return contrastive_loss(a, b, torch.from_numpy(batch.labels).float()), torch.from_numpy(scores)
 
 

@@ -27,9 +27,7 @@ def attention(
         typer.Option(metavar="INPUT", help="Folder with the images, or the video or bag, to draw the poses on."),
     ] = None,
     topic: Annotated[str | None, typer.Option(help="Image topic of that bag, if it has several.")] = None,
-    frame: Annotated[
-        int | None, typer.Option(help="Frame of the current pose; by default a usual case is chosen.")
-    ] = None,
+    frame: Annotated[int | None, typer.Option(help="Frame of the current pose; by default a typical case.")] = None,
     gap: Annotated[int, typer.Option(min=1, help="How many frames earlier the other poses are.")] = 2,
     person: Annotated[int | None, typer.Option(metavar="ID", help="Whose pose it is.")] = None,
     other: Annotated[

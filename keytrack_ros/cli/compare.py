@@ -55,8 +55,8 @@ def compare(
 ) -> None:
     """Compare trackers on the same keypoints: ID switches, MOTA, IDF1 and milliseconds a frame.
 
-    On true keypoints, on the same perturbed as by a poor detector, and on predicted ones (the paper's Figure 4).
-    Brackets hold 95 % confidence intervals over sequences. Wide terminals show the joints, too; JSON has all.
+    Keypoints are annotated, annotated with a simulated detector's errors, or predicted (the paper's Figure 4).
+    Brackets: 95 % confidence intervals over sequences. Wide terminals show the joints, too; JSON has all.
     """
     from rich.console import Console
 

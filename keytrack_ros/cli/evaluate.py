@@ -49,7 +49,7 @@ def evaluate(
         typer.Option(
             metavar="BAG",
             help="Bag with the images of one sequence: predictions (a bag) find their frames by stamp, and frames "
-            "without any count as nobody found.",
+            "without any count as empty.",
         ),
     ] = None,
     topic: Annotated[str | None, typer.Option(help="Image topic of that bag, if it has several.")] = None,

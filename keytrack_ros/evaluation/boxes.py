@@ -76,7 +76,7 @@ class BoxCounts:
 
 def score_boxes(ground_truth: LabelledSequence, prediction: LabelledSequence) -> BoxCounts:
     """Counts one sequence. Frames are paired by number (`LabelledSequence.frame_numbers`); a frame of the ground truth
-    that the prediction lacks has nobody predicted in it, and boxes predicted in other frames are not scored.
+    that the prediction lacks counts as empty, and boxes predicted in other frames are not scored.
 
     Raises EvaluationError if a person of either side has no box, or the ground truth has no frame.
     """

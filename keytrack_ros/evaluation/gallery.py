@@ -81,7 +81,7 @@ def gallery(
 
 
 def _around(switch: Switch) -> tuple[int, int]:
-    """Places in the sequence of the frame before a switch and of its own; nobody switches in the first."""
+    """Places in the sequence of the frame before a switch and of its own; the first frame has no switches."""
     return switch.frame - 1, switch.frame
 
 

@@ -72,7 +72,7 @@ class HotaParts:
         )
 
     def scores(self) -> dict[str, FloatArray]:
-        """The measures by their usual names, each [19, K], 0..1."""
+        """The measures by their published names, each [19, K], 0..1."""
         tp, fn, fp = self.true_positives, self.false_negatives, self.false_positives
         found = np.maximum(tp, 1)
         det_a, det_re = tp / np.maximum(1, tp + fn + fp), tp / np.maximum(1, tp + fn)
@@ -139,14 +139,16 @@ class HotaAccumulator:
         self._in_full_frames += np.stack([ground_truth.sum(0), prediction.sum(0)])
         value = similarity if weights is None else similarity * weights[:, :, None]
         g, p, kind = _matched(value)
-        alike = similarity[g, p, kind]
-        good = alike >= ALPHAS[0] - _EPS
-        self._matches.append((kind[good], ground_truth_ids[g[good]], prediction_ids[p[good]], alike[good]))
+        matched_similarity = similarity[g, p, kind]
+        good = matched_similarity >= ALPHAS[0] - _EPS
+        self._matches.append((kind[good], ground_truth_ids[g[good]], prediction_ids[p[good]], matched_similarity[good]))
 
     def result(self) -> HotaParts:
         empty = (np.zeros(0, np.int64),) * 3 + (np.zeros(0),)
-        kind, ground_truth, prediction, alike = (np.concatenate(x) for x in zip(empty, *self._matches, strict=True))
-        passed = (alike[:, None] >= ALPHAS - _EPS).T  # [19, M]
+        kind, ground_truth, prediction, matched_similarity = (
+            np.concatenate(x) for x in zip(empty, *self._matches, strict=True)
+        )
+        passed = (matched_similarity[:, None] >= ALPHAS - _EPS).T  # [19, M]
         tp = self._summed(passed, kind)
         annotated, predicted = self._totals()
         pair, inverse = np.unique(
@@ -167,7 +169,7 @@ class HotaAccumulator:
             association_recall=self._summed(together * together / np.maximum(1, of_ground_truth), pair_kind),
             association_precision=self._summed(together * together / np.maximum(1, of_prediction), pair_kind),
             fragments=self._fragments(passed, kind, ground_truth, inverse, union, pair_kind),
-            localisation=self._summed(passed * alike, kind),
+            localisation=self._summed(passed * matched_similarity, kind),
         )
 
     def _summed(self, values: FloatArray | BoolArray, kind: IntArray) -> FloatArray:

@@ -81,8 +81,8 @@ def on_recording(
 ) -> SequencePair:
     """Both with the frames that the annotations and the recording have.
 
-    A frame that the tracker was given or should have been, but for which there is no prediction, has nobody predicted
-    in it. Annotated frames after the end of the recording (it was cut off) are left out. Both are said in a warning.
+    A frame of the recording without a prediction counts as one in which nobody was found. Annotated frames after the
+    end of a recording that was cut off are left out. A warning is logged in both cases.
 
     Args:
         places: the place in the recording of each predicted frame, growing.
@@ -104,7 +104,7 @@ def on_recording(
         )
     if len(places) < count:
         logger.warning(
-            "%s: there are no poses for %d of %d frames; nobody counts as found in them",
+            "%s: there are no poses for %d of %d frames; they count as frames in which nobody was found",
             prediction.source,
             count - len(places),
             count,
@@ -122,6 +122,6 @@ def first_frames(sequence: LabelledSequence, count: int) -> LabelledSequence:
 def spread(
     prediction: LabelledSequence, places: Sequence[int], ground_truth: LabelledSequence, count: int
 ) -> LabelledSequence:
-    """The prediction on the first `count` frames of `ground_truth`, at these places; other frames have nobody."""
+    """The prediction on the first `count` frames of `ground_truth`, at these places; other frames are empty."""
     index = np.asarray(places, np.int64)[prediction.image_index]
     return replace(prediction, image_index=index, images=ground_truth.images[:count])

@@ -121,7 +121,7 @@ def _sequence_table(scores: Scores, parts: Sequence[SequenceParts]) -> str:
 
 
 def _sweep(scores: Scores, parts: Sequence[SequenceParts]) -> tuple[str, str]:
-    """AP and MOTA when only surer keypoints are kept, as the paper's Table 4."""
+    """AP and MOTA over the confidence threshold (the paper's Table 4)."""
     totals = sweep_totals(parts, scores.protocol)
     rows, named = [], []
     for column, name in enumerate(("AP", "MOTA")):
@@ -149,7 +149,7 @@ def _switches(parts: Sequence[SequenceParts]) -> tuple[str, str]:
     if not shown:
         return "", note
     if len(shown) < concerned:
-        note += f" Shown are the {_LINES} sequences with most of them."
+        note += f" Shown are the {_LINES} sequences with the highest counts."
     largest = sorted(((part, switch) for part in parts for switch in part.switches), key=lambda item: -item[1].joints)
     rows = (
         [escape(part.name), str(part.numbers[s.frame]), str(s.person), f"{s.before} → {s.after}", str(s.joints)]

@@ -43,8 +43,8 @@ def choose_pairs(
 ) -> tuple[PosePair, PosePair]:
     """A matching and a non-matching pair, the current pose being the same.
 
-    What is not named is chosen: as the other person the nearest one; as frame and person a usual case, that is, of
-    those who show most keypoints the one to whom the other person is as near as to most (the median).
+    Defaults: the other person is the nearest one; frame and person are a typical case: of those with the most visible
+    keypoints, the one with the median distance to its nearest other person.
 
     Args:
         sequence: poses with identities.

@@ -44,12 +44,12 @@ class Baseline:
 
     @property
     def name(self) -> str:
-        """As it is given on the command line, without what is as usual and without folders."""
-        usual = replace(_USUAL[self.method], method=self.method)
+        """As it is given on the command line, without defaults and without folders."""
+        default = replace(_DEFAULTS[self.method], method=self.method)
         words = [self.method]
         for item in fields(self):
             value = getattr(self, item.name)
-            if value != getattr(usual, item.name):
+            if value != getattr(default, item.name):
                 words.append(f"{item.name}={Path(value).name if item.name == 'weights' else value}")
         return ",".join(words)
 
@@ -64,7 +64,7 @@ class Baseline:
 
 
 # Thresholds of the geometric ones are the best of 0.001 … 0.3 on training videos (docs/results.md).
-_USUAL = {
+_DEFAULTS = {
     "tracker": Baseline("tracker"),
     "entailment": Baseline("entailment"),
     "oks": Baseline("oks", threshold=0.001),
@@ -73,7 +73,7 @@ _USUAL = {
     "graph": Baseline("graph"),
     "cnn": Baseline("cnn"),
 }
-METHODS = tuple(_USUAL)
+METHODS = tuple(_DEFAULTS)
 
 _ENTAILMENT = "pose_entailment_paper"
 """Name of the shipped network that compares two poses."""
@@ -85,8 +85,8 @@ def parse_baseline(text: str) -> Baseline:
     Raises OptionError for an unknown method or name, or a value that it cannot have.
     """
     method, *settings = [word.strip() for word in text.split(",")]
-    if method not in _USUAL:
-        raise OptionError(f"method '{method}': there is none of that name; known are {', '.join(METHODS)}")
+    if method not in _DEFAULTS:
+        raise OptionError(f"method '{method}': unknown; known are {', '.join(METHODS)}")
     kinds: dict[str, Callable[[str], Any]] = {
         "memory": int,
         "assignment": str,
@@ -103,7 +103,7 @@ def parse_baseline(text: str) -> Baseline:
             values[name] = kinds[name](value)
         except ValueError:
             raise OptionError(f"method '{text}': {name} is a number, not '{value}'") from None
-    found = replace(_USUAL[method], **values)
+    found = replace(_DEFAULTS[method], **values)
     if found.assignment not in ASSIGNMENTS:
         raise OptionError(f"method '{text}': assignment is one of {', '.join(ASSIGNMENTS)}")
     if found.memory < 1 or found.candidates < 1 or not 0 <= found.threshold <= 1:

@@ -54,7 +54,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Tracked:
-    """What a baseline made of one sequence: counts of keypoints, switches of people by OKS, seconds for all frames."""
+    """Results of a baseline on one sequence: counts of keypoints, switches of people by OKS, seconds for all frames."""
 
     clear: ClearCounts
     identity: IdentityCounts
@@ -67,7 +67,7 @@ class Tracked:
 
 
 Results = dict[tuple[str, str], Tracked]
-"""(Set of keypoints, name of a baseline) → what became of a sequence."""
+"""(Set of keypoints, name of a baseline) → the results of a sequence."""
 
 
 def compare(

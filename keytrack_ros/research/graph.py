@@ -85,7 +85,7 @@ def contrastive_loss(a: Tensor, b: Tensor, same: Tensor) -> Tensor:
     return (same * distance.square() + (1 - same) * apart).mean() / 2
 
 
-def likeness(distance: FloatArray) -> FloatArray:
+def similarity_of(distance: FloatArray) -> FloatArray:
     """Distances of features as scores 0..1: 1 where they coincide, 0.5 half a margin apart."""
     return np.asarray(1 / (1 + np.square(2 * distance / _MARGIN)), np.float32)
 
@@ -108,7 +108,7 @@ class GraphMatcher:
         current, past = (self._features(poses.keypoints, poses.visible) for poses in (query.current, query.past))
         a, b = query.pairs.T
         seen = (query.current.visible.sum(1)[a] > 0) & (query.past.visible.sum(1)[b] > 0)
-        return np.where(seen, likeness(np.linalg.norm(current[a] - past[b], axis=1)), 0).astype(np.float32)
+        return np.where(seen, similarity_of(np.linalg.norm(current[a] - past[b], axis=1)), 0).astype(np.float32)
 
     def _features(self, keypoints: FloatArray, visible: BoolArray) -> FloatArray:
         with torch.inference_mode():

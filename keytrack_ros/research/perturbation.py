@@ -1,4 +1,4 @@
-"""Annotated poses as a poor detector would see them, for comparisons without a detector."""
+"""Annotated poses with a simulated detector's errors, for comparisons without a detector."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def perturbed(ground_truth: LabelledSequence, seed: int = 0) -> list[Poses]:
     frames = []
     for k in range(len(ground_truth)):
         rows = np.arange(*ground_truth.rows(k).indices(ground_truth.people))
-        fate = rng.random(len(rows))
-        seen, false = fate >= MISSED, (fate >= MISSED) & (fate < MISSED + FALSE)
+        draw = rng.random(len(rows))
+        seen, false = draw >= MISSED, (draw >= MISSED) & (draw < MISSED + FALSE)
         source = np.where(false, rng.integers(0, max(ground_truth.people, 1), len(rows)), rows)[seen]
         poses = _detected(ground_truth, source, false[seen], rng)
         poses = poses[poses.visible.any(1)]
@@ -60,7 +60,7 @@ def _detected(ground_truth: LabelledSequence, rows: IntArray, false: BoolArray, 
     poor = rng.random(present.shape) < 0.1
     factor = np.where(poor, rng.uniform(1.5, 3, present.shape), rng.uniform(0.5, 1.5, present.shape))
     error = rng.normal(size=points.shape) * (sigma[:, None] * factor)[..., None]
-    # Nearer keypoints are surer; false poses are less sure.
+    # Confidence falls with the error; false poses have less.
     score = 1 - 0.2 * np.linalg.norm(error, axis=-1) / sigma[:, None] + rng.normal(0, 0.1, present.shape)
     score *= np.where(false, rng.uniform(0.3, 0.9, count), 1)[:, None]
     kept = present & (rng.random(present.shape) >= MISSED_KEYPOINTS)

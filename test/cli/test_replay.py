@@ -145,7 +145,7 @@ def test_an_image_that_cannot_be_read_counts_as_nobody_found(tmp_path: Path, net
     arguments = (bag, "-o", tmp_path / "out", "--gt", tmp_path / "gt.json", "--models", networks, "--mode", "clean")
     code, _, stderr = replay(*arguments)
     assert code == 0, stderr
-    assert f"there are no poses for 1 of {FRAMES} frames; nobody counts as found in them" in stderr
+    assert f"there are no poses for 1 of {FRAMES} frames; they count as frames in which nobody was found" in stderr
     scores = json.loads((tmp_path / "out/scores.json").read_text())
     assert scores["groups"]["recall"]["Total"] == pytest.approx(100 * (FRAMES - 1) / FRAMES)
     assert scores["groups"]["IDSW"]["Total"] == 0
