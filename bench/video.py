@@ -14,7 +14,8 @@ y_min, x_max, y_max, score. Lines of the table:
     ours         our poses in the given boxes, and our tracker
     the others   the given boxes; each with that threshold of .35, .5, .6 that gives the highest IDF1 on the sequence
 
-Columns are those of `keytrack evaluate`; ms/frame is the time that ids take, given boxes and poses.
+Ours counts as it is published: confirmed tracks only. Columns are those of `keytrack evaluate`; ms/frame is the time
+that ids take, given boxes and poses.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from keytrack_ros.media.sources import open_source
 from keytrack_ros.pipeline import Pipeline, PipelineOptions
 from keytrack_ros.poses import FloatArray, ImageArray, Poses
 from keytrack_ros.tracker import PoseTracker
+from keytrack_ros.tracker.tracker import published
 
 THRESHOLDS = (0.35, 0.5, 0.6)
 WEAK = 0.1
@@ -56,9 +58,9 @@ class Tracked:
     rows: list[list[float]]
     seconds: float = 0.0
 
-    def add(self, number: int, poses: Poses, boxes: FloatArray | None = None) -> None:
-        given = poses.boxes if boxes is None else boxes
-        self.rows += [[number, int(i), *box] for i, box in zip(poses.track_ids, given.tolist(), strict=True) if i >= 0]
+    def add(self, number: int, poses: Poses) -> None:
+        ids, boxes = poses.track_ids.tolist(), poses.boxes.tolist()
+        self.rows += [[number, i, *box] for i, box in zip(ids, boxes, strict=True) if i >= 0]
 
 
 def score(ground_truth: LabelledSequence, rows: Sequence[Sequence[float]]) -> BoxCounts:
@@ -90,7 +92,7 @@ def run_pipeline(video: Path, ground_truth: LabelledSequence, options: PipelineO
     """The whole pipeline; the seconds are those of its last stage, matching."""
     tracked, pipeline = Tracked([]), Pipeline.from_options(options)
     for number, image, stamp_s in frames(video, ground_truth):
-        tracked.add(number, pipeline.process(image, stamp_s))
+        tracked.add(number, published(pipeline.process(image, stamp_s), options.tracker))
         tracked.seconds += list(pipeline.stage_seconds.values())[-1]
     pipeline.close()
     return tracked
@@ -106,7 +108,9 @@ def run_in_boxes(video: Path, ground_truth: LabelledSequence, options: PipelineO
         began = perf_counter()
         followed = tracker.update(poses, (image.shape[1], image.shape[0]), stamp_s)
         tracked.seconds += perf_counter() - began
-        tracked.add(number, followed, here[:, 1:5] if len(followed) == len(here) else None)
+        if len(followed) == len(here):  # the given boxes, not those around the keypoints
+            followed = followed.with_fields(boxes=here[:, 1:5])
+        tracked.add(number, published(followed, options.tracker))
     estimator.close()
     return tracked
 

@@ -155,9 +155,22 @@ class ClearAccumulator:
         seen = self._seen > 0
         share = np.divide(self._found, self._seen, out=np.zeros(seen.shape), where=seen)
         mostly, at_all = (seen & (share > 0.8)).sum(1), (seen & (share >= 0.2)).sum(1)
-        fragmentations = np.maximum(self._resumed - 1, 0).sum(1)
-        tracks = (mostly, at_all - mostly, seen.sum(1) - at_all, fragmentations)
-        return ClearCounts(*self._counts.copy(), *tracks, *self._distances.copy())
+        misses, switches, false_positives, objects, detections = self._counts.copy()
+        matched, events, raw = self._distances.copy()
+        return ClearCounts(
+            misses=misses,
+            switches=switches,
+            false_positives=false_positives,
+            objects=objects,
+            detections=detections,
+            mostly_tracked=mostly,
+            partly_tracked=at_all - mostly,
+            mostly_lost=seen.sum(1) - at_all,
+            fragmentations=np.maximum(self._resumed - 1, 0).sum(1),
+            distance_matched=matched,
+            distance_events=events,
+            distance_raw=raw,
+        )
 
     def update(
         self,

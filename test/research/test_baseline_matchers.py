@@ -21,10 +21,10 @@ from keytrack_ros.research.graph import (  # noqa: E402
     GraphMatcher,
     GraphNetwork,
     contrastive_loss,
-    likeness,
     partitions,
     save_weights,
     shapes,
+    similarity_of,
 )
 from keytrack_ros.research.render import RenderMatcher, RenderNetwork, drawings  # noqa: E402
 
@@ -109,7 +109,7 @@ class TestGraph:
         one, nobody = people((100, 200)), Poses(np.zeros((1, 15, 2)), np.zeros((1, 15)))
         assert matcher.score(ask(one, people((500, 90)))) == pytest.approx([1], abs=1e-4)
         assert matcher.score(ask(one, nobody)).tolist() == [0]
-        assert likeness(np.array([0.0, 0.5, 1.0])) == pytest.approx([1, 0.5, 0.2])
+        assert similarity_of(np.array([0.0, 0.5, 1.0])) == pytest.approx([1, 0.5, 0.2])
 
 
 class TestRender:

@@ -114,7 +114,7 @@ class TestKeypoints:
         )
 
 
-class TestContenders:
+class TestBaselines:
     @pytest.mark.parametrize(
         ("text", "expected", "name"),
         [
@@ -135,7 +135,7 @@ class TestContenders:
     @pytest.mark.parametrize(
         ("text", "words"),
         [
-            ("magic", "none of that name; known are tracker, entailment"),
+            ("magic", "unknown; known are tracker, entailment"),
             ("oks,speed=3", "'speed' is none of memory"),
             ("oks,memory=long", "memory is a number, not 'long'"),
             ("oks,memory=0", "at least 1"),
