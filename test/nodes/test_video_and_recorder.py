@@ -197,6 +197,7 @@ def test_lock_step_brings_every_frame_through_tracker_and_recorder(
     )
     tracker = graph.start("tracker", {"inference.models": toy_models}, ros_args=["-r", "image:=/image_raw"])
     camera = Camera(graph, "/image_raw", readers=2)
+    camera.stamp_s = graph.node.get_clock().now().nanoseconds / NANOSECONDS  # of one clock with the video's
     # Some frames beforehand, until everyone has found everyone.
     graph.spin_until(
         lambda: camera.show([]) and all(f"recording {t}\n" in recorder.log for t in ("/tracker/poses", "/image_raw"))
