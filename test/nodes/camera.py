@@ -58,6 +58,11 @@ class Camera:
         self.graph.spin_until(lambda: len(self.poses) > before)
         return self.poses[-1]
 
+    def confirm(self, places: Places, **options: Any) -> TrackedPoseArray:
+        """Shows people until the tracker publishes all of them, as it does once their tracks are confirmed."""
+        self.graph.spin_until(lambda: len(self.show(places, **options).poses) == len(places))
+        return self.poses[-1]
+
 
 def stamps_ns(messages: list[Any]) -> list[int]:
     return [stamp_to_ns(message.header.stamp) for message in messages]

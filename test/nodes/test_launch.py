@@ -97,7 +97,7 @@ def test_a_parameter_file_is_merged_over_the_defaults(graph: Graph, toy_models: 
     assert graph.get_parameter("toks.dilation") == 1.5
     assert graph.get_parameter("tracker.delta") == 4  # of config/tracker.yaml
     camera = Camera(graph, "/front/image_raw")
-    assert ids_by_place(camera.show([(150.0, 200.0), (400.0, 300.0)])) == [1, 2]
+    assert ids_by_place(camera.confirm([(150.0, 200.0), (400.0, 300.0)])) == [1, 2]
     assert process.end() == 0
 
 
@@ -126,7 +126,7 @@ def test_a_manager_configures_and_activates_by_command(graph: Graph, toy_models:
     graph.spin_until(lambda: graph.diagnostics.get("state") == "unconfigured")
     for transition in ("configure", "activate"):
         assert graph.change_state(transition)
-    assert len(Camera(graph).show([(150.0, 200.0)]).poses) == 1
+    assert len(Camera(graph).confirm([(150.0, 200.0)]).poses) == 1
     assert process.end() == 0
 
 
@@ -174,7 +174,7 @@ def test_launched_cameras_track_in_their_namespaces(graph: Graph, toy_models: Pa
     assert graph.get_parameter("inference.models", "/robot/front/tracker") == str(toy_models)
     for name in ("front", "rear"):
         camera = Camera(graph, f"/robot/{name}/image", f"/robot/{name}/tracker")
-        assert ids_by_place(camera.show([(150.0, 200.0), (400.0, 300.0)])) == [1, 2]
+        assert ids_by_place(camera.confirm([(150.0, 200.0), (400.0, 300.0)])) == [1, 2]
     assert process.log.count("toy_detector.onnx runs on") == 1
     assert "has none of that name" not in process.log
     assert process.end() == 0

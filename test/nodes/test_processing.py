@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from keytrack_ros.msg import TrackedPoseArray
 from sensor_msgs.msg import Image
@@ -29,7 +30,7 @@ class Subject:
 
     def __init__(self, graph: Graph, models: Path) -> None:
         self.statistics = Statistics()
-        options = with_values(PipelineOptions(), {"inference.models": str(models)})
+        options = with_values(PipelineOptions(), {"inference.models": str(models), "tracker.confirm_frames": 1})
         self.processor = FrameProcessor(graph.node, lambda: options, self.statistics)
         self._stamp_s = 0.0
 
@@ -131,3 +132,15 @@ def test_latency_is_measured_from_stamps_of_this_clock(graph: Graph, subject: Su
         subject.process(header=Header(stamp=ns_to_stamp(now_ns + 3_600_000_000_000))).milliseconds["latency"][0]
         == median
     )
+
+
+def test_detections_that_belong_to_no_track_are_left_out(graph: Graph, subject: Subject) -> None:
+    # In a crowd most boxes overlap: such a pose has no id, and must not take the others' messages with it.
+    poses = graph.listen(TrackedPoseArray, "/test/poses")
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        places = list(zip(rng.uniform(0, 768, 200).tolist(), rng.uniform(0, 576, 200).tolist(), strict=True))
+        counts = subject.process(data=image_message(draw_frame(places), 0.0).data)
+    assert (counts.processed, counts.rejected["failed"]) == (10, 0)
+    graph.spin_until(lambda: poses)
+    assert all(pose.track_id > 0 for message in poses for pose in message.poses)
