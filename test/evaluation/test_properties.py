@@ -15,7 +15,7 @@ from keytrack_ros.evaluation.evaluate import combined, score_sequence
 from keytrack_ros.evaluation.frames import SequencePair, strictly_inside
 from keytrack_ros.evaluation.protocol import CLEAN, OFFICIAL
 from keytrack_ros.evaluation.scores import Scores
-from test.evaluation.toy_sequences import Person, random_ground_truth, random_prediction, rows_of, score, sequence
+from test.evaluation.toy_sequences import Person, random_ground_truth, random_prediction, score, sequence
 
 seeds = st.integers(0, 2**32 - 1)
 quick = settings(max_examples=25, deadline=None)
@@ -42,7 +42,7 @@ def shuffled(source: LabelledSequence, seed: int) -> LabelledSequence:
     """The same people in another order within each image."""
     random = np.random.default_rng(seed)
     rows = [random.permutation(np.arange(*source.rows(k).indices(source.people))) for k in range(len(source))]
-    return rows_of(source, np.concatenate(rows))
+    return source.taken(np.concatenate(rows))
 
 
 def with_other_ids(source: LabelledSequence, seed: int) -> LabelledSequence:
@@ -131,7 +131,7 @@ def test_removing_a_prediction_never_raises_recall(seed: int, data: st.DataObjec
     ground_truth = random_ground_truth(seed, apart=200.0)
     prediction = random_prediction(seed, ground_truth)
     gone = data.draw(st.integers(0, max(0, prediction.people - 1)))
-    fewer = rows_of(prediction, np.delete(np.arange(prediction.people), slice(gone, gone + 1)))
+    fewer = prediction.taken(np.delete(np.arange(prediction.people), slice(gone, gone + 1)))
     before, after = score(ground_truth, prediction, CLEAN), score(ground_truth, fewer, CLEAN)
     for name in ("recall", "AP_recall"):
         annotated = ~np.isnan(before.joints[name])

@@ -113,19 +113,3 @@ def random_prediction(seed: int, ground_truth: LabelledSequence, *, jitter: floa
             fresh += 1
         scene.append([found[i] for i in random.permutation(len(found))])
     return sequence(scene)
-
-
-def rows_of(source: LabelledSequence, rows: np.ndarray) -> LabelledSequence:
-    """The sequence with these rows of people, in this order; they must stay sorted by image."""
-    names = (
-        "image_index",
-        "track_ids",
-        "keypoints",
-        "present",
-        "visibility",
-        "scores",
-        "boxes",
-        "head_boxes",
-        "listed",
-    )
-    return replace(source, **{name: getattr(source, name)[rows] for name in names})
