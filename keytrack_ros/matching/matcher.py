@@ -73,6 +73,7 @@ class TrackQuery:
         candidates: how many nearest tracks a pose is compared with at most.
         gating: whether clear cases are settled by geometry alone, see `keytrack_ros.matching.gating`.
         expected: T boxes; None where boxes are no evidence.
+        weak: [P] bool, current poses that are assigned after the others; None for none of them.
     """
 
     current: Poses
@@ -84,6 +85,7 @@ class TrackQuery:
     candidates: int
     gating: bool = False
     expected: ExpectedBoxes | None = None
+    weak: BoolArray | None = None
 
 
 @dataclass(frozen=True)

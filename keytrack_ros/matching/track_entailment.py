@@ -24,7 +24,7 @@ from keytrack_ros.matching.histories import (
 from keytrack_ros.matching.matcher import TrackQuery, TrackScores
 from keytrack_ros.matching.motion import camera_shift, pose_sizes
 from keytrack_ros.matching.sessions import open_matcher_session
-from keytrack_ros.poses import FloatArray
+from keytrack_ros.poses import BoolArray, FloatArray
 
 TRACK_INPUTS = ("tokens", "summary")
 OUTPUT = "logits"
@@ -88,7 +88,9 @@ class TrackEntailmentMatcher:
             distance = np.where(exists(boxes)[:, None] & (box < HOPELESS_LOGIT), np.inf, distance)
         clear = np.zeros((poses, tracks), bool)
         if query.gating:
-            clear = clear_cases(distance[0], histories.frames) | (mutual_probabilities(box) >= SETTLED_BY_BOXES)
+            clear = clear_cases(distance[0], histories.frames) | (
+                mutual_probabilities(box, query.weak) >= SETTLED_BY_BOXES
+            )
             distance = np.where(open_cases(clear), distance, np.inf)
         pairs = near_pairs(distance, query.candidates)
         logits = np.full((poses, tracks), -np.inf, np.float32)
@@ -98,7 +100,7 @@ class TrackEntailmentMatcher:
             tokens, summary = pair_features(keypoints[a], scores[a], boxes[a], rivals[a], histories[b], velocity[b])
             logits[a, b] = self._session.run({"tokens": tokens, "summary": summary})[OUTPUT]
         mixed = combined_logits(np.where(clear, LARGEST_LOGIT, logits), box, rivals, visible)
-        found = np.where(clear, SETTLED_SCORE, mutual_probabilities(mixed))
+        found = np.where(clear, SETTLED_SCORE, mutual_probabilities(mixed, query.weak))
         return TrackScores(found, shift, logits, clear)
 
 
@@ -108,14 +110,19 @@ def moved_boxes(boxes: FloatArray, offset: FloatArray) -> FloatArray:
     return np.asarray((boxes + both) * exists(boxes)[:, None], np.float32)
 
 
-def mutual_probabilities(logits: FloatArray) -> FloatArray:
+def mutual_probabilities(logits: FloatArray, weak: BoolArray | None = None) -> FloatArray:
     """Probability that a pose and a track belong together, given all other poses and tracks: [P, T] → [P, T].
 
     The geometric mean of two answers: which track continues with this pose (softmax over tracks), and which pose
     continues this track (softmax over poses), each with "none" as one more answer of logit 0. Among look-alikes both
     are low, so that a greedy assignment takes clear cases first. −inf stays where `logits` is −inf.
+
+    Poses of `weak` [P] are rivals of each other, but not of the others: those are assigned before them.
     """
     of_tracks = np.logaddexp(np.logaddexp.reduce(logits, axis=1, keepdims=True), 0)
     of_poses = np.logaddexp(np.logaddexp.reduce(logits, axis=0, keepdims=True), 0)
+    if weak is not None and weak.any():
+        strong = np.where(weak[:, None], -np.inf, logits)
+        of_poses = np.where(weak[:, None], of_poses, np.logaddexp(np.logaddexp.reduce(strong, axis=0), 0))
     scores = np.exp(logits - (of_tracks + of_poses) / 2)
     return np.where(np.isneginf(logits), -np.inf, scores).astype(np.float32)

@@ -56,6 +56,12 @@ class TrackerOptions(Options):
         at_least=0.0,
         at_most=1.0,
     )
+    weak_threshold: float = option(
+        0.3,
+        "match score that a detection below `birth_score` must reach to continue a track",
+        at_least=0.0,
+        at_most=1.0,
+    )
     keypoint_threshold: float = option(
         0.1,
         "keypoints with a lower score are not used for matching",
@@ -63,7 +69,7 @@ class TrackerOptions(Options):
         at_most=1.0,
     )
     birth_score: float = option(
-        0.5,
+        0.45,
         "box score from which a detection may begin a track; weaker ones only continue one",
         at_least=0.0,
         at_most=1.0,
@@ -197,7 +203,7 @@ class PoseTracker:
         scores = np.where(poses.scores >= options.keypoint_threshold, poses.scores, 0)
         seen = poses.with_fields(scores=scores, boxes=_evident_boxes(poses, options.use_boxes))
         strong = np.nan_to_num(poses.box_scores) >= options.birth_score
-        compared = self._compare(seen, (width, height), stamp)
+        compared = self._compare(seen, strong, (width, height), stamp)
         self._camera = self._camera + compared.found.shift
         self._motion.shift(compared.found.shift)
         ids, match_scores = self._assign(compared, strong, poses.carried)
@@ -247,12 +253,12 @@ class PoseTracker:
             self._tracks = [self._tracks[row] for row in rows]
             self._motion.keep(np.array(rows, np.int64))
 
-    def _compare(self, seen: Poses, frame_size: tuple[int, int], stamp: float) -> Comparison:
+    def _compare(self, seen: Poses, strong: BoolArray, frame_size: tuple[int, int], stamp: float) -> Comparison:
         """Asks the matcher which tracks the poses may continue."""
         delta = self.options.delta
         if not isinstance(self.matcher, TrackMatcher):  # pairs are compared over δ frames at most
             self._keep([k for k, track in enumerate(self._tracks) if self._frame - track.last.frame <= delta])
-        query = self._query(seen, stamp)
+        query = self._query(seen, strong, stamp)
         found = TrackScores.none(len(seen), len(query.track_ids))
         pairs, pair_scores = np.zeros((0, 2), np.int64), np.zeros(0, np.float32)
         if len(seen) > 0 and len(query.past) > 0:
@@ -274,7 +280,7 @@ class PoseTracker:
         thresholds = np.where(lost, self.options.rebirth_threshold, self.options.match_threshold).astype(np.float32)
         return Comparison(query, found, pairs, pair_scores, states, thresholds, seen)
 
-    def _query(self, seen: Poses, stamp: float) -> TrackQuery:
+    def _query(self, seen: Poses, strong: BoolArray, stamp: float) -> TrackQuery:
         """The remembered poses of all tracks, newest frame first; for a `Matcher` of the last δ frames alone."""
         oldest = -math.inf if isinstance(self.matcher, TrackMatcher) else self._frame - self.options.delta
         rows = [(track.track_id, s) for track in self._tracks for s in track.sightings if s.frame >= oldest]
@@ -297,6 +303,7 @@ class PoseTracker:
             candidates=self.options.candidates,
             gating=self.options.gating,
             expected=self._motion.expected() if self.options.use_boxes else None,
+            weak=~strong,
         )
 
     def _assign(self, compared: Comparison, strong: BoolArray, carried: BoolArray) -> tuple[IntArray, FloatArray]:
@@ -307,10 +314,10 @@ class PoseTracker:
         tired = np.array([self._frame - track.detected > options.carry_frames for track in self._tracks], bool)
         stages = [
             Stage(strong, confirmed, options.match_threshold),
-            Stage(~strong & ~carried, confirmed, options.match_threshold),
+            Stage(~strong & ~carried, confirmed, options.weak_threshold),
             Stage(strong, lost, options.rebirth_threshold),
             Stage(strong, tentative, options.match_threshold),
-            Stage(~strong & ~carried, tentative, options.match_threshold),
+            Stage(~strong & ~carried, tentative, options.weak_threshold),
             Stage(carried, (confirmed | tentative) & ~tired, options.match_threshold),
         ]
         return assign_in_stages(compared.found.scores, compared.query.track_ids, stages)
