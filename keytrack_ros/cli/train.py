@@ -9,7 +9,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
-import cv2
 import typer
 import yaml
 
@@ -105,6 +104,8 @@ def run_training(network: Network, data: Path, out: Path, resume: bool, options:
     out.mkdir(parents=True, exist_ok=True)
     samples = training.sample_sheet()
     if samples is not None:
+        import cv2  # not for `keytrack --help`
+
         cv2.imwrite(str(out / "samples.png"), samples)
 
     def text(progress: Progress) -> str:
