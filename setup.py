@@ -101,6 +101,7 @@ setup(
     install_requires=requirements("on-ros.txt" if "ROS_DISTRO" in os.environ else "run.txt"),
     extras_require={
         "gpu": requirements("gpu.txt"),
+        "rtx": requirements("rtx.txt"),
         "train": [r for r in requirements("dev.txt") if r.startswith(("torch", "onnx", "matplotlib"))],
         "cluster": [r for r in requirements("dev.txt") if r.startswith("distributed")],
         "eval": [r for r in requirements("dev.txt") if r.startswith("matplotlib")],

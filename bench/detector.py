@@ -131,8 +131,9 @@ def montage(
 
 
 def opened(name: str, threshold: float, models: str, threads: int, nms_iou: float) -> Detector:
+    # fp32: the named network itself, not its INT8 version
     options = DetectorOptions(model=name, score_threshold=threshold, nms_iou=nms_iou)
-    return Detector(options, InferenceOptions(models=models, threads=threads))
+    return Detector(options, InferenceOptions(models=models, threads=threads, precision="fp32"))
 
 
 def annotated(labels: Path, every: int) -> tuple[list[ImageArray], list[tuple[FloatArray, BoolArray]]]:

@@ -142,7 +142,7 @@ def background(
 def opened(name: str, models: str, threads: int, flip_test: bool) -> Estimator:
     return Estimator(
         EstimatorOptions(model=name, flip_test=flip_test, batch_size=BATCH),
-        InferenceOptions(models=models, threads=threads),
+        InferenceOptions(models=models, threads=threads, precision="fp32"),  # the named network itself
     )
 
 

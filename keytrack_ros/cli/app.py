@@ -180,26 +180,38 @@ class Precision(str, Enum):
 @app.command("build-engines")
 def build_engines(
     precision: Annotated[
-        Precision | None, typer.Option(help="By default as the parameters say, which is fp16 unless set.")
+        Precision | None, typer.Option(help="By default that of the parameters, which is fp16 unless set.")
     ] = None,
     images: Annotated[
         str | None,
         typer.Option(metavar="INPUT", help="For int8: folder of images, video or bag to calibrate on (100 frames)."),
     ] = None,
+    for_: Annotated[
+        str,
+        typer.Option(
+            "--for",
+            metavar="SM,…",
+            help="Compute capabilities of other machines' GPUs, such as sm_86,sm_89; builds engines of TensorRT for "
+            "RTX, without a GPU.",
+        ),
+    ] = "",
     models: ModelFolders = None,
     params: ParameterFile = None,
     settings: Settings = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show keys, files and profiles.")] = False,
-    anew: Annotated[bool, typer.Option("--anew", help="Build even what is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", "--anew", help="Build even if there is an engine.")] = False,
 ) -> None:
     """Build the TensorRT engines of the networks that a tracker with these parameters uses. Takes minutes.
 
-    Engines hold for this GPU and this version of TensorRT; they are kept in ~/.cache/keytrack_ros/engines.
+    Engines are valid for this GPU and this version of TensorRT; they are stored in ~/.cache/keytrack_ros/engines.
     """
     from keytrack_ros.cli.engines import EnginesRequest, run_build_engines
     from keytrack_ros.cli.settings import pipeline_options, with_shortcuts
+    from keytrack_ros.inference.tensorrt.library import parse_capabilities
 
     chosen = with_shortcuts(settings, models, False)
     if precision is not None:
         chosen.append(f"inference.precision={precision.value}")
-    raise typer.Exit(run_build_engines(EnginesRequest(pipeline_options(params, chosen), images, dry_run, anew)))
+    options = pipeline_options(params, chosen)
+    capabilities = parse_capabilities(for_) if for_ else ()
+    raise typer.Exit(run_build_engines(EnginesRequest(options, images, capabilities, dry_run, force)))

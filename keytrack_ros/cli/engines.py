@@ -1,4 +1,4 @@
-"""`keytrack build-engines`: the TensorRT engines that a tracker with the same parameters will look for."""
+"""`keytrack build-engines`: the TensorRT engines that a tracker with the same parameters uses."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from keytrack_ros.cli.calibration import Batch, detector_batches, pose_batches, read_images
+from keytrack_ros.cli.calibration import calibration_batches, read_images
 from keytrack_ros.cli.console import console, shown_warnings
 from keytrack_ros.cli.signals import stop_signals
 from keytrack_ros.errors import ModelError, OptionError
 from keytrack_ros.inference.cards import DetectorCard, MatcherCard, PoseCard
+from keytrack_ros.inference.gpu import Gpu
 from keytrack_ros.inference.images import network_input
-from keytrack_ros.inference.precision import quantised
+from keytrack_ros.inference.quantization import TENSORRT, quantize
 from keytrack_ros.inference.registry import find_model
 from keytrack_ros.inference.session import Array, BackendError, OnnxSession
 from keytrack_ros.inference.tensorrt.build import Progress as Report
@@ -33,36 +34,58 @@ from keytrack_ros.matching.sessions import PAIRS, example_inputs, matcher_precis
 from keytrack_ros.pipeline import PipelineOptions
 from keytrack_ros.poses import ImageArray
 
+FRAMES = 100
+"""Frames that int8 engines are calibrated on."""
+
 _PLAIN_EVERY_S = 10.0
 _SUSPICIOUS = 0.05
-"""Difference from ONNX Runtime, as a part of the range, above which an FP16 or FP32 engine is not trusted."""
+"""Difference from ONNX Runtime, as a part of the range, above which an FP16 or FP32 engine is removed."""
 
 Card = DetectorCard | PoseCard | MatcherCard
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network that a tracker opens.
+    """A network that a tracker opens, and how.
 
     Attributes:
         card: its model file.
-        most: images, people or pairs that it is given at once.
+        max_rows: images, crops or pairs in one call.
         precision: of its engine.
     """
 
     card: Card
-    most: int
+    max_rows: int
     precision: str
+
+    def plan(self, backend: str, capability: str | None) -> EnginePlan:
+        """Its engine for a compute capability, or for this machine's GPU. Raises as `plan_engine`."""
+        gpu = None if capability is None else Gpu("any", capability)
+        return plan_engine(self.card.path, self.precision, self.max_rows, backend, gpu)
 
 
 @dataclass(frozen=True)
 class EnginesRequest:
-    """What to build; see `keytrack build-engines --help`."""
+    """What to build; see `keytrack build-engines --help`.
+
+    `capabilities` are those of other machines' GPUs, such as "8.6"; without any, this machine's GPU.
+    """
 
     options: PipelineOptions
     images: str | None = None
+    capabilities: Sequence[str] = ()
     dry_run: bool = False
-    anew: bool = False
+    force: bool = False
+
+    @property
+    def targets(self) -> Sequence[str | None]:
+        """The compute capabilities to build for; None is this machine's GPU."""
+        return self.capabilities or (None,)
+
+    @property
+    def backend(self) -> str:
+        """That of the options; for other machines' GPUs TensorRT for RTX, which alone can build for them."""
+        return "tensorrt_rtx" if self.capabilities or self.options.inference.backend == "tensorrt_rtx" else "tensorrt"
 
 
 def run_build_engines(request: EnginesRequest) -> int:
@@ -72,19 +95,20 @@ def run_build_engines(request: EnginesRequest) -> int:
         BackendError: no TensorRT, no GPU, or TensorRT cannot build an engine.
         KeytrackError: networks, images or the folder of engines are not as they must be.
     """
-    precision = request.options.inference.precision
+    precision = request.options.inference.gpu_precision
     if precision == "int8" and request.images is None and not request.dry_run:
         raise OptionError("--precision int8 needs --images: a folder, video or bag that looks like the robot's camera")
     networks = networks_of(request.options)
     if request.dry_run:
         for network in networks:
-            _show_plan(network)
+            _show_plan(request, network)
         return 0
     with shown_warnings(), stop_signals() as stopped:
-        images = read_images(request.images) if precision == "int8" and request.images else []
+        images = read_images(request.images, FRAMES) if precision == "int8" and request.images else []
         for network in networks:
-            if not _build(request, network, images, stopped):
-                return 128 + stopped[0]
+            for capability in request.targets:
+                if not _build(request, network, capability, images, stopped):
+                    return 128 + stopped[0]
     return 0
 
 
@@ -94,7 +118,7 @@ def networks_of(options: PipelineOptions) -> list[Network]:
     Raises ModelError if there are none.
     """
     inference = options.inference
-    folders, precision = inference.folders, inference.precision
+    folders, precision = inference.folders, inference.gpu_precision
     return [
         Network(find_model(DetectorCard, options.detector.model, folders), 1, precision),
         Network(find_model(PoseCard, options.estimator.model, folders), options.estimator.batch_size, precision),
@@ -102,31 +126,39 @@ def networks_of(options: PipelineOptions) -> list[Network]:
     ]
 
 
-def _show_plan(network: Network) -> None:
+def _show_plan(request: EnginesRequest, network: Network) -> None:
     card, precision = network.card, network.precision
     _say(f"[bold]{escape(card.name)}[/] ({card.task}): {escape(str(card.path))}, {precision}")
-    for name, profile in profiles_of(card.path, network.most).items():
+    for name, profile in profiles_of(card.path, network.max_rows).items():
         shapes = (profile.smallest, profile.best, profile.largest)
         _say(f"  profile of '{escape(name)}': " + ", ".join("x".join(map(str, shape)) for shape in shapes))
-    try:
-        plan = plan_engine(card.path, precision, network.most)
-    except BackendError as error:
-        _say(f"  [yellow]no key on this machine[/]: {escape(str(error))}")
-        return
-    _say(f"  key: {plan.key}")
-    _say(f"  file: {escape(str(plan.file))}{' (there)' if plan.file.is_file() else ''}")
+    for capability in request.targets:
+        try:
+            plan = network.plan(request.backend, capability)
+        except BackendError as error:
+            _say(f"  [yellow]no key on this machine[/]: {escape(str(error))}")
+            return
+        _say(f"  key: {plan.key}")
+        _say(f"  file: {escape(str(plan.file))}{' (exists)' if plan.file.is_file() else ''}")
 
 
-def _build(request: EnginesRequest, network: Network, images: Sequence[ImageArray], stopped: Sequence[Signals]) -> bool:
-    """Builds one engine unless it is there, and compares it; False if a signal stopped it."""
+def _build(
+    request: EnginesRequest,
+    network: Network,
+    capability: str | None,
+    images: Sequence[ImageArray],
+    stopped: Sequence[Signals],
+) -> bool:
+    """Builds one engine unless it exists, and compares it if it can run here; False if a signal stopped it."""
     card = network.card
-    plan = plan_engine(card.path, network.precision, network.most)
-    if not request.anew and _is_good(plan):
-        _say(f"{escape(card.name)}: {escape(str(plan.file))} is there")
+    plan = network.plan(request.backend, capability)
+    if not request.force and _is_good(plan, load=capability is None):
+        _say(f"{escape(card.name)}: {escape(str(plan.file))} exists")
         return True
     graph = None
     if plan.precision == "int8" and not isinstance(card, MatcherCard):
-        graph = quantised(card.path, _batches(card, list(images), request.options))
+        options = request.options
+        graph = quantize(card.path, calibration_batches(card, images, options.detector, options.inference), TENSORRT)
     stop = threading.Event()
     console.print(f"{escape(card.name)}: building the {plan.precision} engine; this takes minutes")
     with _shown_progress(card.name) as show:
@@ -137,39 +169,38 @@ def _build(request: EnginesRequest, network: Network, images: Sequence[ImageArra
             show(part, seconds)
 
         try:
-            built = build_engine(plan, graph, stop, report, anew=True)
+            built = build_engine(plan, graph, stop, report, force=True)
         except BackendError:
             if not stopped:
                 raise
-            console.print(f"stopped by {stopped[0].name}; nothing of the engine was kept")
+            console.print(f"stopped by {stopped[0].name}; no part of the engine was stored")
             return False
     types = ", ".join(f"{count} {name}" for name, count in built.layers.items())
     _say(
         f"{escape(card.name)}: {escape(str(plan.file))}, {len(built.engine) / 1e6:.1f} MB in {built.seconds:.0f} s; "
         f"layers: {types}"
     )
-    _compare(card, plan, built.engine)
+    if capability is None:
+        _compare(card, plan, built.engine)
     return True
 
 
-def _is_good(plan: EnginePlan) -> bool:
-    """Whether there is an engine that TensorRT takes."""
+def _is_good(plan: EnginePlan, load: bool) -> bool:
+    """Whether the engine exists, and TensorRT can load it where it is for this machine."""
     try:
-        open_engine(plan, read_engine(plan)).close()
+        engine = read_engine(plan)
+        if load:
+            open_engine(plan, engine).close()
     except MissingEngineError:
         return False
     except BackendError as error:
-        console.print(f"[yellow]warning:[/] {escape(str(error))}; it is built anew")
+        console.print(f"[yellow]warning:[/] {escape(str(error))}; it is built again")
         return False
     return True
 
 
-def _batches(card: DetectorCard | PoseCard, images: list[ImageArray], options: PipelineOptions) -> list[Batch]:
-    return detector_batches(card, images) if isinstance(card, DetectorCard) else pose_batches(card, images, options)
-
-
 def _compare(card: Card, plan: EnginePlan, engine: bytes) -> None:
-    """Says how far the engine is from ONNX Runtime on the CPU, on an image of noise or some made-up pairs."""
+    """Prints the difference from ONNX Runtime on the CPU, for an image of noise or random pairs."""
     reference = OnnxSession(card.path)
     inputs, output = _example(card)
     inputs = {name: inputs[name] for name in reference.input_shapes}
@@ -183,14 +214,14 @@ def _compare(card: Card, plan: EnginePlan, engine: bytes) -> None:
     if not difference <= _SUSPICIOUS and plan.precision != "int8":
         remove_engine(plan)
         raise ModelError(
-            f"{plan.network}: its {plan.precision} engine was removed, for it differs from ONNX Runtime by "
+            f"{plan.network}: its {plan.precision} engine was removed, because it differs from ONNX Runtime by "
             f"{difference:.1%} of the range; build with --precision fp32"
         )
     _say(f"{escape(card.name)}: differs from ONNX Runtime by at most {difference:.2%} of the range")
 
 
 def _example(card: Card) -> tuple[dict[str, Array], str]:
-    """Inputs to try a network on, by name, and the name of the output to look at."""
+    """Example inputs by name, and the name of the output to compare."""
     if isinstance(card, MatcherCard):
         return example_inputs(card, PAIRS), OUTPUT
     width, height = card.input.size
@@ -199,13 +230,13 @@ def _example(card: Card) -> tuple[dict[str, Array], str]:
 
 
 def _say(text: str) -> None:
-    """Results go to stdout."""
+    """Prints a result to stdout."""
     Console(highlight=False, soft_wrap=True).print(text)
 
 
 @contextmanager
 def _shown_progress(name: str) -> Iterator[Report]:
-    """A bar in a terminal; elsewhere a line every ten seconds."""
+    """A progress bar in a terminal; elsewhere a line every ten seconds."""
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from keytrack_ros.inference.cards import DetectorCard, PoseCard
 
-models_app = typer.Typer(help="The networks: list, fetch, import, export.", no_args_is_help=True)
+models_app = typer.Typer(help="The networks: list, fetch, import, export, quantize.", no_args_is_help=True)
 
 ModelFolders = Annotated[
     list[Path] | None,
@@ -120,6 +120,38 @@ def export(
 
     card = export_network(name, onnx, parse_size(size) if size else None, half, image, models or [], overwrite)
     typer.echo(f"{card.path} and {card.path.with_suffix('.yaml').name}; its results were compared with torch's")
+
+
+@models_app.command()
+def quantize(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A detector or pose network.")],
+    images: Annotated[
+        str, typer.Option(metavar="INPUT", help="Folder of images, video or bag like those of the camera (300 frames).")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="By default beside the network; for shipped networks your cache."),
+    ] = None,
+    all_layers: Annotated[
+        bool, typer.Option("--all-layers", help="The output layers in INT8, too, which costs accuracy.")
+    ] = False,
+    detector: Annotated[
+        str, typer.Option(metavar="NAME", help="Detector that finds the people for a pose network.")
+    ] = "auto",
+    models: ModelFolders = None,
+    overwrite: _Overwrite = False,
+) -> None:
+    """Make the INT8 network that CPUs with VNNI or AMX run in place of NAME (needs onnx).
+
+    Calibrated on the images: every tenth is kept to compare the outputs with FP32. Takes about a minute.
+    """
+    from keytrack_ros.cli.models_quantize import QuantizeRequest, quantize_network
+
+    done = quantize_network(QuantizeRequest(name, images, models or [], out, all_layers, detector, overwrite))
+    typer.echo(
+        f"{done.card.name}: {done.card.path}, calibrated on {done.samples} inputs; differs from FP32 by "
+        f"{done.difference:.1%} of the outputs' norm; precision auto uses it where the CPU has VNNI or AMX"
+    )
 
 
 def _say_use(card: DetectorCard | PoseCard) -> None:

@@ -49,7 +49,7 @@ def open_on_device(options: FinderOptions, inference: InferenceOptions, cameras:
         ModelError: a network is missing or not what its model file says.
     """
     device = torch_device(inference.device)
-    half = inference.precision == "fp16" and device.type == "cuda"
+    half = inference.gpu_precision == "fp16" and device.type == "cuda"
     detector_card = find_model(DetectorCard, options.detector.model, inference.folders)
     pose_card = find_model(PoseCard, options.estimator.model, inference.folders)
     boxes = BatchedNetwork(load_detector(detector_card), _shape(detector_card.input), device, half)

@@ -1,7 +1,7 @@
-"""Model files: a YAML beside (or naming) an ONNX file that says what the network eats, gives and means.
+"""Model files: a YAML file beside an ONNX file that describes the network's inputs and outputs.
 
-A network is data, not code: HRNet or any other heatmap network, and any YOLOX-style detector, runs if a model file
-describes it. docs/models/README.md explains the keys.
+HRNet or any other heatmap network, and any YOLOX-style detector, runs if a model file describes it.
+docs/models/README.md explains the keys.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from keytrack_ros.errors import ModelError
 
 @dataclass(frozen=True)
 class ImageInput:
-    """How an image becomes the network's input: (pixel − mean) / std on 0..255, [N, 3, height, width]."""
+    """Image → network input [N, 3, height, width]: (pixel − mean) / std on 0..255."""
 
     name: str
     size: tuple[int, int]
@@ -45,17 +45,18 @@ Figure = str | int | float
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What every model file says.
+    """Keys of every model file.
 
     Attributes:
         name: by which options name the network.
         file: name of the ONNX file.
-        sha256: hash of that file, or "" if it may be any.
+        sha256: hash of that file, or "" if it is not checked.
         licence: terms of the weights.
-        source: where the weights come from.
-        auto: whether it may be taken when no name is given.
+        source: origin of the weights.
+        auto: whether it is a candidate when no name is given.
         weights: name of the torch checkpoint that the ONNX file was made from, in the same folder, or "".
-        figures: what is known of it, for people: parameters, accuracy and the like, by name.
+        fp32_sha256: of an INT8 network the hash of the FP32 file that it was made from, "" otherwise.
+        figures: parameters, accuracy and the like, by name, for people.
         path: where the ONNX file was found (not part of the YAML).
     """
 
@@ -67,6 +68,7 @@ class ModelCard:
     source: str = ""
     auto: bool = True
     weights: str = ""
+    fp32_sha256: str = ""
     figures: Mapping[str, Figure] = field(default_factory=dict, hash=False)
     path: Path = field(default=Path(), metadata={"yaml": False})
 
@@ -90,7 +92,7 @@ class DetectorCard(ModelCard):
     """A person detector.
 
     Attributes:
-        input: the image goes to the top left corner of it, scaled to fit; the rest is filled with `fill`.
+        input: the image is scaled to fit into its top left corner; the rest is filled with `fill`.
         output: name of the output, [1, cells, 5 + classes] for decoder `yolox`, [1, N, 5] for `end2end`.
         decoder: `yolox`: raw cx, cy, w, h per grid cell, then objectness and class scores (already sigmoid).
             `end2end`: x_min, y_min, x_max, y_max in network pixels and score, after NMS, as mmdeploy exports them.
@@ -122,13 +124,13 @@ class PoseCard(ModelCard):
     Attributes:
         input: size of the crop; its aspect is the crop's aspect.
         output: name of the heatmaps, [N, joints, h, w].
-        joints: what each channel is, by name, or the name of a known set (posetrack15, posetrack17, coco17, mpii16).
+        joints: joint of each channel, by name, or the name of a known set (posetrack15, posetrack17, coco17, mpii16).
         padding: factor by which the box grows once it has the crop's aspect (HRNet: 1.25).
         decoder: `quarter`: maximum, moved by a quarter pixel towards the larger neighbour (HRNet, Simple Baselines);
             `dark`: top of the Gaussian fitted to the heatmap (Zhang et al., 2020); `argmax`: maximum alone.
         dark_kernel: side of the smoothing kernel of `dark`, heatmap pixels, odd; 11 fits targets with σ = 2, 17 σ = 3.
-        blur_sigma: Gaussian smoothing of the heatmap before the maximum is taken, heatmap pixels; 0 = none.
-        offset: where in a heatmap pixel its value lies: 0 at the corner (HRNet's convention), 0.5 at the centre.
+        blur_sigma: Gaussian smoothing of the heatmap before the maximum, heatmap pixels; 0 = none.
+        offset: position of a heatmap pixel's value: 0 at its corner (HRNet's convention), 0.5 at its centre.
         flip_shift: heatmap pixels by which the mirrored-back map is moved right in the flip test (HRNet: 1).
     """
 
@@ -157,7 +159,7 @@ class PoseCard(ModelCard):
 
 @dataclass(frozen=True)
 class MatcherCard(ModelCard):
-    """A network that says who is who.
+    """A network that scores whether poses are of one person.
 
     Attributes:
         input: `pairs`: two poses, as in the paper; the other attributes are for this one. `tracks`: a pose and a track.
@@ -211,7 +213,7 @@ def load_card(path: Path) -> ModelCard:
 
 
 def write_card(card: ModelCard, file: Path) -> None:
-    """Writes a model file that `load_card` reads back as `card`; what is empty is left out."""
+    """Writes a model file that `load_card` reads back as `card`; empty values are left out."""
     content: dict[str, Any] = {"name": card.name, "task": card.task}
     values = asdict(card)
     for item in fields(card):

@@ -1,4 +1,4 @@
-"""Networks run in pieces, where a backend or the device's memory takes only so many rows at a time."""
+"""Long calls in pieces, where a backend or the device's memory limits the rows of one call."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from keytrack_ros.inference.session import Array, DeviceMemoryError, Session
 logger = logging.getLogger(__name__)
 
 
-class SplitSession:
-    """Runs a network with at most `most` rows at a time, and with fewer once the device's memory was too small.
+class ChunkedSession:
+    """Runs a network with at most `max_rows` rows per call, and with fewer once the device ran out of memory.
 
-    Rows are those of the first axis, which all inputs and outputs share. Where that axis is fixed, or the inputs have
-    first axes of different lengths, the call goes through as it is.
+    Rows are along the first axis, which all inputs and outputs share. Where that axis is fixed, or its length differs
+    between inputs, the call is passed on unchanged.
 
     Args:
         session: runs the pieces; closed with this one.
-        most: rows in one call; None = as many as there are.
+        max_rows: rows in one call; None = no limit.
     """
 
-    def __init__(self, session: Session, most: int | None = None) -> None:
+    def __init__(self, session: Session, max_rows: int | None = None) -> None:
         self._session = session
-        self._most = most
+        self._max_rows = max_rows
 
     @property
     def input_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
@@ -40,30 +40,30 @@ class SplitSession:
         return self._session.runs_on
 
     @property
-    def most(self) -> int | None:
+    def max_rows(self) -> int | None:
         """Rows in one call, as of now."""
-        return self._most
+        return self._max_rows
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """All outputs by name. Raises DeviceMemoryError if not even one row finds memory."""
+        """All outputs by name. Raises DeviceMemoryError if a single row does not fit into the memory."""
         free = all(shape[:1] == (None,) for shape in self._session.input_shapes.values())
         lengths = {len(array) for array in inputs.values()} if free else {1}
         rows = lengths.pop() if len(lengths) == 1 else 1
         parts: list[dict[str, Array]] = []
         begin = 0
         while begin < rows or not parts:
-            step = max(1, min(self._most or rows, rows - begin))
+            step = max(1, min(self._max_rows or rows, rows - begin))
             piece = {name: array[begin : begin + step] if rows > step else array for name, array in inputs.items()}
             try:
                 parts.append(self._session.run(piece))
             except DeviceMemoryError as error:
                 if step <= 1:
                     raise DeviceMemoryError(
-                        f"{error}; memory is too small even for one at a time: end what else uses the GPU, "
+                        f"{error}; not enough memory for a single row: stop other processes on the GPU, "
                         "take a smaller network, or set inference.device to cpu"
                     ) from None
-                self._most = step // 2
-                logger.warning("%s; from now on at most %d at a time", error, self._most)
+                self._max_rows = step // 2
+                logger.warning("%s; from now on at most %d at a time", error, self._max_rows)
                 continue
             begin += step
         if len(parts) == 1:

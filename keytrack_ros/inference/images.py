@@ -1,4 +1,4 @@
-"""Networks that eat images: opening them, and images → network input."""
+"""Networks with image input: opening them, and images → network input."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from keytrack_ros.errors import ModelError
 from keytrack_ros.inference.cards import DetectorCard, ImageInput, PoseCard
+from keytrack_ros.inference.int8 import cpu_network
 from keytrack_ros.inference.opening import open_session
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.inference.session import Session
@@ -16,23 +17,26 @@ from keytrack_ros.poses import FloatArray, ImageArray
 
 
 def open_image_network(
-    card: DetectorCard | PoseCard, options: InferenceOptions, most: int = 1, torch_network: TorchLoader | None = None
+    card: DetectorCard | PoseCard,
+    options: InferenceOptions,
+    max_images: int = 1,
+    torch_network: TorchLoader | None = None,
 ) -> Session:
     """The card's network, on the backend that the options allow; see `open_session`.
 
     Args:
         card: of the network.
         options: how it runs.
-        most: images in one call.
+        max_images: images in one call.
         torch_network: loads the network in torch, for the backend of that name.
 
-    Raises ModelError if it cannot be loaded or has other inputs than the one that the card names.
+    Raises ModelError if it cannot be loaded or its inputs are not those of the card.
     """
     width, height = card.input.size
     in_torch = None
     if torch_network is not None:
         in_torch = TorchNetwork(torch_network, {card.input.name: (3, height, width)}, card.output)
-    session = open_session(card.path, options, most, in_torch)
+    session = open_session(card.path, options, max_images, in_torch, cpu_network(card, options))
     shape = session.input_shapes.get(card.input.name, ())
     if (
         len(session.input_shapes) != 1

@@ -47,7 +47,7 @@ def open_matcher_session(
 
 def matcher_precision(options: InferenceOptions) -> str:
     """That of the options, but fp16 in the place of int8, which saves nothing on a network of this size."""
-    return "fp16" if options.precision == "int8" else options.precision
+    return "fp16" if options.gpu_precision == "int8" else options.gpu_precision
 
 
 def example_inputs(card: MatcherCard, pairs: int) -> dict[str, Array]:

@@ -1,4 +1,4 @@
-"""A machine with a GPU, TensorRT and CUDA, all of them stand-ins."""
+"""A machine with a GPU: NVIDIA's real builder, and stand-ins for the runtime, CUDA and the driver."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from pathlib import Path
 import pytest
 
 from keytrack_ros.inference import gpu
-from test.inference import stand_in_cuda, stand_in_tensorrt
+from test.inference import stand_in_cuda
 from test.toy import write_networks
 
 
 @pytest.fixture
 def gpu_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """Modules and driver are stand-ins, the cache is empty; gives the folder of engines."""
+    """The cache is empty; gives the folder of engines."""
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed")
+    from test.inference import stand_in_tensorrt
+
     monkeypatch.setitem(sys.modules, "tensorrt", stand_in_tensorrt)
     monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", stand_in_cuda)
     monkeypatch.setattr(gpu, "DRIVER", "libc.so.6")

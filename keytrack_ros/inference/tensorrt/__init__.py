@@ -1,1 +1,1 @@
-"""TensorRT, natively: engines are planned, kept, built and run. One way for 10.3 and later and for 11."""
+"""TensorRT and TensorRT for RTX: engines are planned, built, cached and run."""

@@ -1,10 +1,8 @@
-"""Engines made from ONNX graphs: strongly typed, so that the graph's types are the engine's."""
+"""Engines built from ONNX graphs, strongly typed: the number types of the graph are those of the engine."""
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -18,25 +16,25 @@ from keytrack_ros.errors import OutputError
 from keytrack_ros.inference.precision import graph_in
 from keytrack_ros.inference.session import BackendError
 from keytrack_ros.inference.tensorrt.cache import MissingEngineError, building, read_engine, write_engine, write_whole
-from keytrack_ros.inference.tensorrt.library import load_tensorrt, make_logger
+from keytrack_ros.inference.tensorrt.library import make_logger
 from keytrack_ros.inference.tensorrt.plan import EnginePlan, engines_folder
 
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[float, float], None]
-"""Is told the part that is done, 0 … 1, and the seconds since the beginning."""
+"""Called with the completed part, 0..1, and the seconds since the start."""
 
 _SAY_EVERY_S = 10.0
 
 
 @dataclass(frozen=True)
 class Built:
-    """What a build gave.
+    """The result of a build.
 
     Attributes:
-        engine: ready to be run.
-        layers: how many layers write each type of number, by TensorRT's name of it (Half, Float, Int8 …).
-        seconds: that it took; 0, without `layers`, if the engine was there.
+        engine: serialised.
+        layers: how many layers write each number type, by TensorRT's name (HALF, FLOAT, INT8 …).
+        seconds: duration; 0, without `layers`, if the engine existed.
     """
 
     engine: bytes
@@ -49,36 +47,33 @@ def build_engine(
     graph: bytes | None = None,
     stop: threading.Event | None = None,
     progress: Progress | None = None,
-    anew: bool = False,
+    force: bool = False,
 ) -> Built:
-    """Builds and keeps the engine of a plan. Takes minutes; other threads go on meanwhile.
+    """Builds and stores the engine of a plan. Takes minutes, without blocking other threads.
 
     Args:
-        plan: what to build.
+        plan: of the engine.
         graph: the ONNX graph in the plan's precision; by default the network's, converted.
         stop: once set, the build ends at its next step.
         progress: see `Progress`; by default a line in the log every ten seconds.
-        anew: build even if there is an engine.
+        force: build even if there is an engine.
 
     Raises:
-        BackendError: TensorRT cannot build it, its precision is not the one asked for, or `stop` was set.
+        BackendError: TensorRT cannot build it, it does not have the precision of the plan, or `stop` was set.
         OutputError: the folder of engines cannot be written to.
         ModelError: the graph cannot be converted.
     """
     stop = stop or threading.Event()
-    trt = load_tensorrt()
     with building(stop):
-        if not anew:
-            with suppress(MissingEngineError):  # another process may just have made it
+        if not force:
+            with suppress(MissingEngineError):  # another process may have built it meanwhile
                 return Built(read_engine(plan), {}, 0.0)
         name = plan.network.name
         logger.info("building the %s engine of %s; this takes minutes", plan.precision, name)
         begin = monotonic()
         if graph is None:
             graph = graph_in(plan.network, plan.precision)
-        engine = _build(trt, plan, graph, stop, progress or _log_progress(name))
-        layers = layer_types(trt, engine)
-        _check_precision(plan, layers)
+        engine, layers = _build(plan, graph, stop, progress or _log_progress(name))
         seconds = monotonic() - begin
         built_at = strftime("%Y-%m-%dT%H:%M:%SZ", gmtime())
         write_engine(plan, engine, {"built": built_at, "seconds": round(seconds, 1), "layers": layers})
@@ -86,66 +81,57 @@ def build_engine(
         return Built(engine, layers, seconds)
 
 
-def layer_types(trt: Any, engine: bytes) -> dict[str, int]:
-    """How many layers of an engine write each type of number, as TensorRT's inspector says."""
-    log = make_logger(trt)
-    loaded = trt.Runtime(log).deserialize_cuda_engine(engine)
-    if loaded is None:
-        raise BackendError(f"the engine just built cannot be loaded: {log.last_error}")
-    text = loaded.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
-    counts: Counter[str] = Counter()
-    for layer in json.loads(text).get("Layers", []):
-        outputs = layer.get("Outputs", []) if isinstance(layer, dict) else []
-        counts.update({_number_type(str(tensor.get("Format/Datatype", ""))) for tensor in outputs})
+def number_types(network: Any) -> dict[str, int]:
+    """How many layers of a network definition write each number type; those of the engine, as it is strongly typed."""
+    layers = [network.get_layer(index) for index in range(network.num_layers)]
+    counts = Counter(layer.get_output(k).dtype.name for layer in layers for k in range(layer.num_outputs))
     return dict(sorted(counts.items()))
 
 
-def _number_type(text: str) -> str:
-    """TensorRT says "Half", or, in full, "Channel major FP16 format where channel % 8 == 0"."""
-    for pattern, name in (("Half|FP16", "Half"), ("BFloat16|BF16", "BFloat16"), ("Float|FP32", "Float")):
-        if re.search(rf"\b({pattern})\b", text):
-            return name
-    found = re.search(r"\b(Int8|INT8|Int32|INT32|Int64|INT64|Bool|BOOL)\b", text)
-    return found[1].capitalize() if found else "other"
-
-
 def _check_precision(plan: EnginePlan, layers: dict[str, int]) -> None:
-    """Raises BackendError where no layer has the type that the precision stands for."""
-    wanted = {"fp16": "Half", "int8": "Int8", "fp32": "Float"}[plan.precision]
+    """Raises BackendError if no layer has the number type of the precision."""
+    wanted = {"fp16": "HALF", "int8": "INT8", "fp32": "FLOAT"}[plan.precision]
     if not layers.get(wanted):
         found = ", ".join(f"{name} {count}" for name, count in layers.items())
         raise BackendError(f"{plan.network.name}: no layer of the {plan.precision} engine is {wanted} ({found})")
 
 
-def _build(trt: Any, plan: EnginePlan, graph: bytes, stop: threading.Event, progress: Progress) -> bytes:
+def _build(plan: EnginePlan, graph: bytes, stop: threading.Event, progress: Progress) -> tuple[bytes, dict[str, int]]:
+    """The serialised engine, and its number types."""
+    name, library, trt = plan.network.name, plan.library, plan.library.trt
     log = make_logger(trt)
     builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
     if not parser.parse(graph):
-        errors = "; ".join(" ".join(parser.get_error(i).desc().split()) for i in range(parser.num_errors))
-        raise BackendError(f"{plan.network.name}: TensorRT cannot read its graph: {errors or log.last_error}")
+        errors = [" ".join(parser.get_error(i).desc().split()) for i in range(parser.num_errors)]
+        raise BackendError(f"{name}: {library} cannot read its graph: {'; '.join([*errors, log.last_error])}")
+    layers = number_types(network)
+    _check_precision(plan, layers)
     config = builder.create_builder_config()
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # without it the inspector does not tell types
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # for the engine inspector
     config.progress_monitor = _monitor(trt, stop, progress)
+    library.set_target(config, plan.capability)
     if plan.profiles:
         profile = builder.create_optimization_profile()
-        for name, shapes in plan.profiles.items():
-            profile.set_shape(name, shapes.smallest, shapes.best, shapes.largest)
+        for key, shapes in plan.profiles.items():
+            profile.set_shape(key, shapes.smallest, shapes.best, shapes.largest)
         if config.add_optimization_profile(profile) < 0:
-            raise BackendError(f"{plan.network.name}: TensorRT refuses the profile {dict(plan.profiles)}")
-    timings = engines_folder() / f"timings-{trt.__version__}-{plan.made_for['compute_capability']}.cache"
-    config.set_timing_cache(config.create_timing_cache(_read(timings)), False)
+            raise BackendError(f"{name}: {library} refuses the profile {dict(plan.profiles)}")
+    timings = engines_folder() / f"timings-{library.version}-{plan.capability}.cache"
+    if library.has_timing_cache:
+        config.set_timing_cache(config.create_timing_cache(_read(timings)), False)
     serialized = builder.build_serialized_network(network, config)
     if stop.is_set():
         raise BackendError("the build was stopped")
     if serialized is None:
-        raise BackendError(f"{plan.network.name}: TensorRT cannot build the engine: {log.last_error}")
-    try:
-        write_whole(timings, bytes(config.get_timing_cache().serialize()))
-    except OutputError as error:
-        logger.warning("timings are not kept for the next build: %s", error)
-    return bytes(serialized)
+        raise BackendError(f"{name}: {library} cannot build the engine: {log.last_error}")
+    if library.has_timing_cache:
+        try:
+            write_whole(timings, bytes(config.get_timing_cache().serialize()))
+        except OutputError as error:
+            logger.warning("timings are not stored for the next build: %s", error)
+    return bytes(serialized), layers
 
 
 def _read(timings: Path) -> bytes:
@@ -156,7 +142,7 @@ def _read(timings: Path) -> bytes:
 
 
 def _monitor(trt: Any, stop: threading.Event, progress: Progress) -> Any:
-    """A `tensorrt.IProgressMonitor`: phases within phases, each of so many steps."""
+    """An `IProgressMonitor`: nested phases, each with a number of steps."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -200,6 +186,6 @@ def _log_progress(name: str) -> Progress:
 
 
 def progress_text(part: float, seconds: float) -> str:
-    """`part` 0 … 1 done after `seconds`, for people."""
+    """Progress `part` 0..1 after `seconds`, as text."""
     left = f", about {seconds * (1 - part) / part:.0f} s left" if part > 0 else ""
     return f"{part:.0%} after {seconds:.0f} s{left}"

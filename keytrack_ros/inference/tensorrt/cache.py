@@ -1,4 +1,4 @@
-"""Engines on disk: each with a sidecar that says what it was made for and of what; written whole or not at all."""
+"""Engines on disk, each with a JSON sidecar that records what it was built for; written whole or not at all."""
 
 from __future__ import annotations
 
@@ -31,29 +31,29 @@ def sidecar(engine: Path) -> Path:
 
 
 def read_engine(plan: EnginePlan) -> bytes:
-    """The engine that was kept for the plan.
+    """The stored engine of the plan.
 
-    Raises MissingEngineError if there is none, or what is there is damaged or was made for something else.
+    Raises MissingEngineError if there is none, or it is damaged or was built for something else.
     """
     try:
         about = json.loads(sidecar(plan.file).read_text(encoding="utf-8"))
         engine = plan.file.read_bytes()
     except FileNotFoundError:
         raise MissingEngineError(
-            f"there is no {plan.precision} engine of {plan.network.name} for this GPU and TensorRT "
-            f"{plan.made_for['tensorrt']}; `keytrack build-engines` makes it"
+            f"there is no {plan.precision} engine of {plan.network.name} for this GPU and {plan.library}; "
+            "`keytrack build-engines` makes it"
         ) from None
     except (OSError, ValueError) as error:
         raise _unusable(plan, " ".join(str(error).split())) from None
     if not isinstance(about, dict) or about.get("made_for") != json.loads(json.dumps(dict(plan.made_for))):
-        raise _unusable(plan, "its sidecar says that it was made for something else")
+        raise _unusable(plan, "its sidecar says that it was built for something else")
     if about.get("sha256") != hashlib.sha256(engine).hexdigest():
         raise _unusable(plan, "it is damaged")
     return engine
 
 
 def write_engine(plan: EnginePlan, engine: bytes, about: Mapping[str, Any]) -> None:
-    """Keeps an engine; `about` goes into its sidecar. Raises OutputError if it cannot be written."""
+    """Stores an engine; `about` goes into its sidecar. Raises OutputError if it cannot be written."""
     content = {
         "key": plan.key,
         "made_for": dict(plan.made_for),
@@ -62,14 +62,14 @@ def write_engine(plan: EnginePlan, engine: bytes, about: Mapping[str, Any]) -> N
         "bytes": len(engine),
         **about,
     }
-    # The sidecar goes last: an engine without one does not count.
+    # The sidecar is written last: an engine without one is ignored.
     sidecar(plan.file).unlink(missing_ok=True)
     write_whole(plan.file, engine)
     write_whole(sidecar(plan.file), (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def remove_engine(plan: EnginePlan) -> None:
-    """Takes an engine out of the cache. Raises OutputError if it cannot be."""
+    """Removes an engine from the cache. Raises OutputError if it cannot be removed."""
     try:
         for file in (sidecar(plan.file), plan.file):
             file.unlink(missing_ok=True)
@@ -98,13 +98,13 @@ def write_whole(file: Path, content: bytes) -> None:
 
 @contextmanager
 def building(stop: threading.Event) -> Iterator[None]:
-    """Held while an engine is built: one at a time for all processes and threads that share the folder.
+    """The build lock: one build at a time for all processes and threads that share the folder.
 
-    Two at once would build one engine twice, and would spoil each other's timings, by which TensorRT chooses.
+    Two at once would build one engine twice, and disturb the timings by which TensorRT chooses kernels.
 
     Raises:
-        OutputError: the folder cannot be written to; known so before minutes are spent.
-        BackendError: `stop` was set while another build was waited for.
+        OutputError: the folder cannot be written to; known before minutes are spent.
+        BackendError: `stop` was set while waiting for another build.
     """
     file = engines_folder() / "building.lock"
     try:
@@ -121,12 +121,12 @@ def building(stop: threading.Event) -> Iterator[None]:
                 if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                     raise _unwritable(file, error) from None
             if stop.wait(_LOOK_AGAIN_S):
-                raise BackendError("stopped while another build was waited for")
+                raise BackendError("stopped while waiting for another build")
         yield
 
 
 def _unusable(plan: EnginePlan, reason: str) -> MissingEngineError:
-    return MissingEngineError(f"{plan.file}: {reason}; `keytrack build-engines` makes it anew")
+    return MissingEngineError(f"{plan.file}: {reason}; `keytrack build-engines` builds it again")
 
 
 def _unwritable(file: Path, error: OSError) -> OutputError:

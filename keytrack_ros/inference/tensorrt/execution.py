@@ -1,4 +1,4 @@
-"""A TensorRT engine behind `Session`: memory for the largest call is taken once, and every answer is checked."""
+"""A TensorRT engine behind `Session`: memory for the largest call is allocated once, return values are checked."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 
 from keytrack_ros.errors import ModelError
-from keytrack_ros.inference.chunked_session import SplitSession
+from keytrack_ros.inference.chunked_session import ChunkedSession
 from keytrack_ros.inference.gpu import call, cuda_runtime
 from keytrack_ros.inference.session import Array, BackendError, DeviceMemoryError, Session
-from keytrack_ros.inference.tensorrt.library import load_tensorrt, make_logger
+from keytrack_ros.inference.tensorrt.library import Library, make_logger
 from keytrack_ros.inference.tensorrt.plan import EnginePlan
 
 
 @dataclass(frozen=True)
 class _Tensor:
-    """An input or output: its memory on the device and, page-locked, on the host; both for its largest shape."""
+    """An input or output: its memory on the device and, page-locked, on the host, both for its largest shape."""
 
     name: str
     dtype: Any
@@ -40,20 +40,22 @@ class TensorRTSession:
     """Runs an engine on a CUDA stream of its own.
 
     Calls from several threads run one after another. A call has at most as many rows as the engine's profile;
-    `SplitSession` runs longer ones in pieces.
+    `ChunkedSession` runs longer ones in pieces.
 
     Args:
-        engine: as TensorRT serialised it, on the same GPU and version.
+        library: that built the engine.
+        engine: serialised, for this GPU and version.
         name: of the network, for messages.
-        precision: that the engine was built in, for messages.
+        precision: of the engine, for messages.
 
     Raises:
         BackendError: TensorRT or CUDA refuses.
-        DeviceMemoryError: the GPU has not the memory for it.
+        DeviceMemoryError: the GPU has too little memory for it.
     """
 
-    def __init__(self, engine: bytes, name: str, precision: str) -> None:
-        self._trt = load_tensorrt()
+    def __init__(self, library: Library, engine: bytes, name: str, precision: str) -> None:
+        self._library = library
+        self._trt = library.trt
         self._cuda = cuda_runtime()
         self._name = name
         self._precision = precision
@@ -67,7 +69,7 @@ class TensorRTSession:
             raise BackendError(f"{name}: TensorRT cannot load its engine: {self._log.last_error}")
         self._context = self._engine.create_execution_context()
         if self._context is None:
-            raise DeviceMemoryError(f"{name}: the GPU has no memory for its engine: {self._log.last_error}")
+            raise DeviceMemoryError(f"{name}: the GPU has too little memory for its engine: {self._log.last_error}")
         try:
             self._stream = call(self._cuda.cudaStreamCreate)
             self._allocate()
@@ -85,10 +87,10 @@ class TensorRTSession:
 
     @property
     def runs_on(self) -> str:
-        return f"TensorRT {self._trt.__version__} (CUDA, {self._precision})"
+        return f"{self._library} (CUDA, {self._precision})"
 
     @property
-    def most(self) -> int | None:
+    def max_rows(self) -> int | None:
         """Rows in the largest call; None if the engine has no free axis."""
         return min((self._tensors[name].largest[0] for name in self._inputs if self._tensors[name].free), default=None)
 
@@ -115,7 +117,7 @@ class TensorRTSession:
             results[name] = tensor.array(tuple(self._context.get_tensor_shape(name)))
             call(self._cuda.cudaMemcpyAsync, tensor.host, tensor.device, results[name].nbytes, kind, self._stream)
         call(self._cuda.cudaStreamSynchronize, self._stream)
-        # Copies, for the next call writes to the same memory.
+        # Copies, since the next call writes to the same memory.
         return {name: array.copy() for name, array in results.items()}
 
     def close(self) -> None:
@@ -129,7 +131,7 @@ class TensorRTSession:
         self._context = self._engine = None
 
     def _allocate(self) -> None:
-        """Memory for every tensor at its largest, tied to the context."""
+        """Allocates every tensor at its largest shape and sets its address."""
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
         inputs = self._trt.TensorIOMode.INPUT
         self._inputs = [name for name in names if self._engine.get_tensor_mode(name) == inputs]
@@ -183,6 +185,6 @@ class TensorRTSession:
 
 
 def open_engine(plan: EnginePlan, engine: bytes) -> Session:
-    """An engine that was made for the plan, for calls of any length. Raises as `TensorRTSession`."""
-    session = TensorRTSession(engine, plan.network.name, plan.precision)
-    return SplitSession(session, session.most)
+    """A session of the plan's engine, for calls of any length. Raises as `TensorRTSession`."""
+    session = TensorRTSession(plan.library, engine, plan.network.name, plan.precision)
+    return ChunkedSession(session, session.max_rows)

@@ -1,4 +1,4 @@
-"""Which engine a network needs on this machine: everything that it depends on, and the key made of it."""
+"""Which engine a network needs: everything that it depends on, and the key made of it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from keytrack_ros.inference.cards import file_sha256
 from keytrack_ros.inference.gpu import Gpu, find_gpu
 from keytrack_ros.inference.registry import cache_folder
 from keytrack_ros.inference.session import BackendError
-from keytrack_ros.inference.tensorrt.library import load_tensorrt
+from keytrack_ros.inference.tensorrt.library import Library, load_library
 
-RECIPE = 1
-"""Counted up when engines come to be made differently from the same network, so that old ones are not taken."""
+RECIPE = 2
+"""Counted up when the same network is built differently, so that old engines are not used."""
 
 FLAGS = ("STRONGLY_TYPED",)
 
@@ -26,7 +26,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Profile:
-    """The shapes that one input may have: the smallest, the one it is made fastest for, the largest."""
+    """Shapes of one input: the smallest, the one that kernels are optimised for, the largest."""
 
     smallest: Shape
     best: Shape
@@ -35,18 +35,22 @@ class Profile:
 
 @dataclass(frozen=True)
 class EnginePlan:
-    """An engine before it is made.
+    """An engine before it is built.
 
     Attributes:
         network: the ONNX file.
         precision: fp16, fp32 or int8.
         profiles: of every input whose first axis is free, by name.
-        made_for: all that the engine depends on; JSON values.
+        library: that builds and runs it.
+        capability: compute capability of the GPU, such as "8.6".
+        made_for: everything that the engine depends on; JSON values.
     """
 
     network: Path
     precision: str
     profiles: Mapping[str, Profile]
+    library: Library
+    capability: str
     made_for: Mapping[str, Any]
 
     @property
@@ -56,7 +60,7 @@ class EnginePlan:
 
     @property
     def file(self) -> Path:
-        """Where the engine is kept."""
+        """Where the engine is stored."""
         return engines_folder() / f"{self.network.stem}-{self.key}.engine"
 
 
@@ -65,43 +69,42 @@ def engines_folder() -> Path:
     return cache_folder().parent / "engines"
 
 
-def plan_engine(network: Path, precision: str, most: int) -> EnginePlan:
-    """The engine for `network` on this machine's GPU.
+def plan_engine(
+    network: Path, precision: str, max_rows: int, backend: str = "tensorrt", gpu: Gpu | None = None
+) -> EnginePlan:
+    """The engine for a network on a GPU.
 
     Args:
         network: an ONNX file.
         precision: fp16, fp32 or int8.
-        most: rows (images, people, pairs) in one call.
+        max_rows: rows (images, crops, pairs) in one call.
+        backend: tensorrt or tensorrt_rtx.
+        gpu: by default this machine's.
 
     Raises:
-        BackendError: no TensorRT, no GPU, or the network's shapes do not allow it.
-        ModelError: the file is no network.
+        BackendError: the module is missing, there is no GPU, or the network's shapes do not allow an engine.
+        ModelError: the file is not a network.
     """
-    profiles = profiles_of(network, most)
-    return EnginePlan(
-        network, precision, profiles, _made_for(network, precision, profiles, load_tensorrt(), find_gpu())
-    )
-
-
-def _made_for(network: Path, precision: str, profiles: Mapping[str, Profile], trt: Any, gpu: Gpu) -> Mapping[str, Any]:
-    return {
+    profiles = profiles_of(network, max_rows)
+    library = load_library(backend)
+    gpu = gpu or find_gpu()
+    made_for = {
         "network": file_sha256(network),
-        "tensorrt": trt.__version__,
-        "gpu": gpu.name,
-        "compute_capability": gpu.capability,
+        **library.target(gpu),
         "precision": precision,
         "profiles": {name: [*map(list, (p.smallest, p.best, p.largest))] for name, p in profiles.items()},
         "flags": list(FLAGS),
         "recipe": RECIPE,
     }
+    return EnginePlan(network, precision, profiles, library, gpu.capability, made_for)
 
 
-def profiles_of(network: Path, most: int) -> dict[str, Profile]:
-    """One profile for each input with a free first axis: 1 to `most` rows, fastest at `most`.
+def profiles_of(network: Path, max_rows: int) -> dict[str, Profile]:
+    """One profile for each input with a free first axis: 1 to `max_rows` rows, optimised for `max_rows`.
 
     Raises:
         BackendError: another axis is free; the package onnx is missing.
-        ModelError: the file is no network.
+        ModelError: the file is not a network.
     """
     try:
         import onnx
@@ -121,5 +124,5 @@ def profiles_of(network: Path, most: int) -> dict[str, Profile]:
         if len(rest) != len(axes[1:]):
             raise BackendError(f"input '{item.name}' is {axes}; for an engine only the first axis may be free")
         if axes and axes[0] is None:
-            profiles[item.name] = Profile((1, *rest), (most, *rest), (most, *rest))
+            profiles[item.name] = Profile((1, *rest), (max_rows, *rest), (max_rows, *rest))
     return profiles
