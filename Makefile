@@ -2,11 +2,12 @@
 # make demo   tracks the people of a real video through a real ROS 2 graph; results in demo_output/
 # make test   runs the whole test suite
 # make lint   ruff and mypy
+# make gpu-check   all that needs an NVIDIA GPU: tests, engines, times; written to docs/results-gpu.md
 # make docs   the documentation site in build/site/; `make reference` first, after options or messages changed
 
 VENV := .venv/bin
 
-.PHONY: all setup dev demo test lint docs reference clean
+.PHONY: all setup dev demo test lint gpu-check docs reference clean
 all: setup
 
 setup:
@@ -23,6 +24,9 @@ test: dev
 
 lint: dev
 	@$(VENV)/ruff check . && $(VENV)/ruff format --check . && $(VENV)/mypy
+
+gpu-check: dev
+	@$(VENV)/python scripts/gpu_check.py
 
 docs: dev
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/mkdocs build --strict --quiet && echo build/site/index.html

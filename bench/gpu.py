@@ -169,9 +169,7 @@ def floor(
 @app.command()
 def measure(
     device: Annotated[str, typer.Option(help="cuda or cpu")] = "cuda",
-    frames: Annotated[
-        int, typer.Option(help="that are timed, of each camera, once overlapped and once in turn")
-    ] = 2000,
+    frames: Annotated[int, typer.Option(help="that are timed, of each camera")] = 2000,
     pose: Annotated[str, typer.Option(help="w48, w32 or w16_small")] = "w48",
     width: Annotated[int, typer.Option(help="of a crop, pixels")] = 288,
     height: Annotated[int, typer.Option(help="of a crop, pixels")] = 384,
@@ -208,13 +206,11 @@ def measure(
     noise = np.random.default_rng(0)
     images = [noise.integers(0, 256, (frame_height, frame_width, 3), np.uint8) for _ in range(4)]
     rig = Rig(finder, FinderOptions(estimator=options, toks=ToksOptions(skip_iou=1.0)), cameras, images, people)
-    rig.submit()
-    rig.track()
+    rig.step()
     with torch.inference_mode():
         sees.get_buffer("says").copy_(all_but_one)  # from now on one is missed, and known from the frame before
-    rig.in_turn(WARM_UP if on.type == "cuda" else 1)
-    intervals, latencies = rig.overlapped(frames)
-    stages = rig.in_turn(frames)
+    rig.run(WARM_UP if on.type == "cuda" else 1)
+    stages = rig.run(frames)
 
     what = torch.cuda.get_device_name() if on.type == "cuda" else "CPU"
     console.print(
@@ -223,13 +219,9 @@ def measure(
         f"{cameras} camera{'s' * (cameras > 1)}, {frames} frames",
         soft_wrap=True,
     )
-    table = Table("", "median · p95, ms")
-    table.add_row("a frame, overlapped", milliseconds(intervals))
-    table.add_row("latency of it", milliseconds(latencies))
-    table.add_row("a frame, in turn", milliseconds(stages["all"]))
-    console.print(table)
     console.print(
-        f"frames a second, overlapped: {1 / np.mean(intervals):.1f}, in turn: {1 / np.mean(stages['all']):.1f}"
+        f"from image to ids: {milliseconds(stages['all'])} ms (median · p95), "
+        f"{1 / np.mean(stages['all']):.1f} frames a second"
     )
     per_second = rates(on, torch.float16 if half else torch.float32)
     bytes_each = 2 if half else 4
@@ -237,7 +229,7 @@ def measure(
         "detection": floor(detector, cameras, square, per_second, bytes_each),
         "estimation": floor(hrnet, estimator.crops * (2 if flip_test else 1), crop, per_second, bytes_each),
     }
-    table = Table("stage, in turn", "median · p95, ms", "floor, ms", "times the floor")
+    table = Table("stage", "median · p95, ms", "floor, ms", "times the floor")
     for stage in STAGES:
         least = floors.get(stage)
         cells = ("", "") if least is None else (f"{1e3 * least:.2f}", f"{np.median(stages[stage]) / least:.1f}")
@@ -268,50 +260,30 @@ class Rig:
         self._trackers = [PoseTracker() for _ in range(cameras)]
         self._images = images
         self._people = people
-        self._submitted = self._tracked = 0
+        self._frame = 0
 
-    def submit(self) -> None:
-        """The next frame of every camera."""
-        image = self._images[self._submitted % len(self._images)]
-        everyone = Poses.empty()  # who they were is known on the device
-        self._finder.submit([CameraFrame(k, image, everyone, self._options) for k in range(len(self._trackers))])
-        self._submitted += 1
-
-    def track(self) -> float:
-        """Gives the people of the oldest frames their ids; the seconds that this took, without waiting for them."""
-        collected = self._finder.collect()
+    def step(self) -> float:
+        """The next frame of every camera, from images to ids; returns the seconds that tracking took."""
+        image, before = (
+            self._images[self._frame % len(self._images)],
+            Poses.empty(),
+        )  # their poses are kept on the device
+        found = self._finder.find([CameraFrame(k, image, before, self._options) for k in range(len(self._trackers))])
         began = time.perf_counter()
-        height, width = self._images[0].shape[:2]
-        for tracker, poses in zip(self._trackers, collected, strict=True):
-            tracked = tracker.update(poses, (width, height), self._tracked / FRAME_RATE_HZ)
+        height, width = image.shape[:2]
+        for tracker, poses in zip(self._trackers, found, strict=True):
+            tracked = tracker.update(poses, (width, height), self._frame / FRAME_RATE_HZ)
             if len(tracked) != self._people:
                 raise SystemExit(f"{self._people} people went in, {len(tracked)} came out: make the frames larger")
-        self._tracked += 1
+        self._frame += 1
         return time.perf_counter() - began
 
-    def overlapped(self, frames: int) -> tuple[list[float], list[float]]:
-        """Seconds between two results, and from a frame to its result; each is submitted before the last is done."""
-        intervals, latencies = [], []
-        began = last = time.perf_counter()
-        self.submit()
-        for _ in range(frames):
-            following = time.perf_counter()
-            self.submit()
-            self.track()
-            now = time.perf_counter()
-            intervals.append(now - last)
-            latencies.append(now - began)
-            began, last = following, now
-        self.track()
-        return intervals, latencies
-
-    def in_turn(self, frames: int) -> dict[str, list[float]]:
+    def run(self, frames: int) -> dict[str, list[float]]:
         """Seconds of each stage and of all, frame by frame, as a live tracker runs."""
         seconds: dict[str, list[float]] = {stage: [] for stage in (*STAGES, "all")}
         for _ in range(frames):
             began = time.perf_counter()
-            self.submit()
-            seconds["tracking"].append(self.track())
+            seconds["tracking"].append(self.step())
             seconds["all"].append(time.perf_counter() - began)
             for stage, spent in self._finder.stage_seconds.items():
                 seconds[stage].append(spent)

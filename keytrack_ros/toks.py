@@ -1,8 +1,8 @@
-"""Temporal OKS (TOKS, paper §3.3 and Algorithm 1): people that the detector missed are looked for where they were.
+"""Temporal OKS (TOKS, paper §3.3 and Algorithm 1): people that the detector misses are recovered at their last box.
 
-The poses of t−1 propose boxes for t; both kinds of boxes go through the estimator; of poses that are one person by OKS
-a detected one stays rather than one carried over, or, as in Algorithm 1, the one whose keypoints are surer. Box scores
-play no part.
+The poses of t−1 propose boxes for t; the estimator runs on both kinds of boxes; of duplicates by OKS a detected pose is
+kept rather than a carried-over one, or, as in Algorithm 1, the one with the higher mean keypoint score. Box scores are
+not used.
 """
 
 from __future__ import annotations
@@ -16,19 +16,21 @@ from keytrack_ros.options import Options, option
 from keytrack_ros.poses import FloatArray, IntArray, Poses, keypoint_boxes
 
 DETECTED_RANK = 2.0
-"""Beside mean keypoint scores, which are 1 at most: lifts one pose above all others."""
+"""Added to mean keypoint scores, which are 1 at most, to rank detected poses first."""
 
 
 @dataclass(frozen=True)
 class ToksOptions(Options):
     """Temporal OKS (paper §3.3, A.4)."""
 
-    enabled: bool = option(True, "look for the people of t−1 where they were")
+    enabled: bool = option(
+        True, "re-run the pose network at the boxes of t−1, where the detector may have missed a person"
+    )
     dilation: float = option(1.25, "factor α by which a keypoint box of t−1 grows", at_least=1.0, at_most=2.0)
-    oks_threshold: float = option(0.35, "poses more alike than this are one person", at_least=0.0, at_most=1.0)
+    oks_threshold: float = option(0.35, "OKS above which two poses are duplicates", at_least=0.0, at_most=1.0)
     minimum_score: float = option(
         0.45,
-        "mean keypoint score that a carried-over pose must reach, or ghosts would never die",
+        "mean keypoint score that a carried-over pose must reach, so that empty boxes end",
         at_least=0.0,
         at_most=1.0,
     )
@@ -41,23 +43,23 @@ class ToksOptions(Options):
     )
     skip_iou: float = option(
         0.6,
-        "a box carried over that overlaps a detected one by more than this IoU is not estimated again; "
-        "1 = all are, as in the paper",
+        "a carried-over box that overlaps a detected one by more than this IoU is not estimated; 1 = all are, as in "
+        "the paper",
         at_least=0.0,
         at_most=1.0,
     )
     detected_first: bool = option(
-        True, "of poses that are one person a detected one stays; false = the surer one, as in the paper"
+        True, "of duplicates keep the detected pose; false = the one with the higher keypoint scores, as in the paper"
     )
     keypoint_threshold: float = option(
-        0.1, "keypoints of t−1 with a lower score do not count for its box", at_least=0.0, at_most=1.0
+        0.1, "keypoints of t−1 with a lower score are not part of its box", at_least=0.0, at_most=1.0
     )
 
 
 def carried_boxes(previous: Poses, frame_size: tuple[int, int], options: ToksOptions) -> FloatArray:
     """The boxes that the poses of t−1 propose for t: extent of their keypoints, grown by α, inside the image.
 
-    People with fewer than two sure keypoints, or outside the image, propose none.
+    Poses with fewer than two keypoints above the threshold, or outside the image, propose none.
 
     Args:
         previous: poses of t−1.
@@ -78,18 +80,19 @@ def carried_boxes(previous: Poses, frame_size: tuple[int, int], options: ToksOpt
 def not_detected(carried: FloatArray, detected: FloatArray, options: ToksOptions) -> FloatArray:
     """Those of the carried-over boxes [C, 4] that no detected box [D, 4] covers already (IoU above `skip_iou`).
 
-    Algorithm 1 estimates all of them. Where the boxes nearly agree the second estimate seldom tells more, and it is
-    most of the time that TOKS costs.
+    Algorithm 1 estimates all of them. Where boxes nearly agree a second estimate rarely adds information, and it is
+    most of the cost of TOKS.
     """
     covered = box_iou(carried[:, None], detected[None]).max(1, initial=0)
     return np.asarray(carried[covered <= options.skip_iou])
 
 
 def keep_best(poses: Poses, options: ToksOptions) -> IntArray:
-    """Rows of the poses that stay, in order of row: non-maximum suppression by OKS, surest keypoints first.
+    """Rows of the poses that are kept, ascending: non-maximum suppression by OKS, highest mean keypoint score first.
 
-    Where people overlap, the pose network gives the one behind the keypoints of the one in front; their boxes tell that
-    they are two (`duplicate_overlap`). With `detected_first` all detected poses come before all that are carried over.
+    Where people overlap, the pose network may give the keypoints of the person in front for both boxes; two detected
+    boxes that hardly overlap are then still two people (`duplicate_overlap`). With `detected_first` all detected poses
+    rank before all carried-over ones.
 
     Args:
         poses: detected and carried-over poses of one frame together.
@@ -97,7 +100,7 @@ def keep_best(poses: Poses, options: ToksOptions) -> IntArray:
     scores = poses.mean_scores
     candidates = np.flatnonzero(~poses.carried | (scores >= options.minimum_score))
     ranks = scores + DETECTED_RANK * (options.detected_first & ~poses.carried)
-    # A carried-over box tells where a person was, not that there are two.
+    # A carried-over box is where a person was, not evidence of a second person.
     together = overlap_of_smaller(poses.boxes, poses.boxes) >= options.duplicate_overlap
     together |= poses.carried[:, None] | poses.carried[None]
     similarity = np.where(together, oks(poses, poses), 0)

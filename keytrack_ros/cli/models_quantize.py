@@ -110,6 +110,8 @@ def _card(request: QuantizeRequest) -> DetectorCard | PoseCard:
             continue
         if isinstance(known, MatcherCard):
             raise OptionError(f"{known.name} is a matcher; matchers stay FP32, since their scores decide identities")
+        if isinstance(known, DetectorCard) and known.decoder != "yolox":
+            raise OptionError(f"{known.name} has NMS in its graph; only detectors with decoder yolox can be quantised")
         if known.fp32_sha256:
             raise OptionError(f"{known.name} is an INT8 network already; name the FP32 one")
         return find_model(type(known), known.name, request.folders)  # type: ignore[return-value]

@@ -24,15 +24,18 @@ class DetectorOptions(Options):
     model: str = option(AUTO, "name or model file of the detector; auto = the first that is found", live=False)
     score_threshold: float = option(0.35, "boxes with a lower score are dropped", at_least=0.0, at_most=1.0)
     nms_iou: float = option(
-        0.5, "of two boxes that overlap by more than this IoU the better one stays", at_least=0.0, at_most=1.0
+        0.5,
+        "of two boxes that overlap by more than this IoU the one with the higher score is kept",
+        at_least=0.0,
+        at_most=1.0,
     )
 
 
 class Detector:
-    """Finds people in an image.
+    """Finds person boxes in an image.
 
     Raises:
-        ModelError: no detector is found, or its network is not what its model file says.
+        ModelError: no detector is found, or its network does not fit its model file.
     """
 
     def __init__(self, options: DetectorOptions | None = None, inference: InferenceOptions | None = None) -> None:
@@ -83,7 +86,7 @@ class Detector:
         self._session.close()
 
     def _suppress(self, boxes: FloatArray, scores: FloatArray) -> list[int]:
-        """Indices of the boxes that stay, best first (greedy non-maximum suppression)."""
+        """Indices of the boxes that are kept, best first (greedy non-maximum suppression)."""
         if len(boxes) == 0:
             return []
         rectangles = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)

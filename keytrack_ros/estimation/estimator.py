@@ -29,15 +29,15 @@ class EstimatorOptions(Options):
     """Pose estimation (paper §3.1, A.4)."""
 
     model: str = option(AUTO, "name or model file of the pose network; auto = the first that is found", live=False)
-    flip_test: bool = option(False, "average with the mirrored crop: a little more accurate, twice the time")
-    batch_size: int = option(16, "people that go through the network at once", at_least=1, at_most=256)
+    flip_test: bool = option(False, "average with the mirrored crop: slightly more accurate, twice the time")
+    batch_size: int = option(16, "crops in one call of the network", at_least=1, at_most=256)
 
 
 class Estimator:
     """Finds the 15 keypoints of each person, given boxes.
 
     Raises:
-        ModelError: no pose network is found, or it is not what its model file says.
+        ModelError: no pose network is found, or it does not fit its model file.
     """
 
     def __init__(self, options: EstimatorOptions | None = None, inference: InferenceOptions | None = None) -> None:
@@ -47,7 +47,7 @@ class Estimator:
         self._session = open_image_network(self.card, inference, self.options.batch_size, _torch_network(self.card))
         self._fixed_batch = self._session.input_shapes[self.card.input.name][0]
         channels = np.array(skeleton.channels_of(self.card.joints))
-        self._present = np.flatnonzero(channels >= 0)  # keypoints that the network knows
+        self._present = np.flatnonzero(channels >= 0)  # keypoints that the network has
         self._channels = channels[self._present]
         self._mirrored = mirrored_channels(self.card.joints)
 
@@ -65,7 +65,7 @@ class Estimator:
         return self.estimate_all([image_bgr], [boxes])[0]
 
     def estimate_all(self, images_bgr: Sequence[ImageArray], boxes: Sequence[FloatArray]) -> list[Poses]:
-        """As `estimate`, for several images, whose people go through the network in common batches.
+        """As `estimate`, for several images, whose crops form common batches.
 
         Args:
             images_bgr: N of any sizes.
@@ -89,15 +89,15 @@ class Estimator:
         step = self._fixed_batch or self.options.batch_size
         for begin in range(0, len(boxes), step):
             rows = slice(begin, min(begin + step, len(boxes)))
-            points, certainty = self._run(images_bgr[rows], boxes[rows])
+            points, confidence = self._run(images_bgr[rows], boxes[rows])
             keypoints[rows, self._present] = points
-            scores[rows, self._present] = certainty
+            scores[rows, self._present] = confidence
         if "nose" in self.card.joints and "head_top" not in self.card.joints:
             skeleton.derive_head_points(keypoints, scores)
         return keypoints, scores
 
     def _run(self, images_bgr: Sequence[ImageArray], boxes: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Keypoints that the network knows, [n, K, 2] in image pixels, and their scores [n, K]."""
+        """The K keypoints of the network, [n, K, 2] in image pixels, and their scores [n, K]."""
         size = self.card.input.size
         transforms = crop_transforms(boxes, size, self.card.padding)
         crops = [
@@ -112,21 +112,21 @@ class Estimator:
                 maps_out, self._heatmaps(inputs[..., ::-1]), self._mirrored, self.card.flip_shift
             )
         maps_out = maps_out[:, self._channels]
-        points, certainty = maps.decode(maps_out, self.card.decoder, self.card.blur_sigma, self.card.dark_kernel)
+        points, confidence = maps.decode(maps_out, self.card.decoder, self.card.blur_sigma, self.card.dark_kernel)
         stride = np.array([size[0] / maps_out.shape[3], size[1] / maps_out.shape[2]], np.float32)
-        return to_image((points + self.card.offset) * stride, transforms), certainty
+        return to_image((points + self.card.offset) * stride, transforms), confidence
 
     def _heatmaps(self, inputs: FloatArray) -> FloatArray:
-        people = len(inputs)
-        if self._fixed_batch and people < self._fixed_batch:
-            inputs = np.concatenate([inputs, np.repeat(inputs[-1:], self._fixed_batch - people, 0)])
+        count = len(inputs)
+        if self._fixed_batch and count < self._fixed_batch:
+            inputs = np.concatenate([inputs, np.repeat(inputs[-1:], self._fixed_batch - count, 0)])
         output = self._session.run({self.card.input.name: inputs}).get(self.card.output)
         if output is None or output.ndim != 4 or output.shape[1] != len(self.card.joints):
             raise ModelError(
                 f"{self.card.path}: output '{self.card.output}' has shape {None if output is None else output.shape}; "
                 f"the model file of {self.card.name} names {len(self.card.joints)} joints"
             )
-        return np.asarray(output[:people], np.float32)
+        return np.asarray(output[:count], np.float32)
 
 
 def _checked(boxes: FloatArray) -> FloatArray:

@@ -41,7 +41,7 @@ def overlap_of_smaller(boxes: Tensor) -> Tensor:
     return size.clamp(min=0).prod(-1) / torch.minimum(area[:, None], area[None]).clamp(min=1e-9)
 
 
-def suppress(duplicates: Tensor, scores: Tensor, wait: bool = True) -> tuple[Tensor, Tensor]:
+def suppress(duplicates: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
     """Exact greedy suppression: in order of score, a row is kept unless it is a duplicate of a row already kept.
 
     The rule is applied to all rows at once and repeated: after k rounds the best k rows are final, and once a round
@@ -50,8 +50,6 @@ def suppress(duplicates: Tensor, scores: Tensor, wait: bool = True) -> tuple[Ten
     Args:
         duplicates: [N, N] bool, which pairs are duplicates.
         scores: [N]; of equal scores the earlier row comes first.
-        wait: whether the host may ask the device if a round changed anything. Otherwise there are N rounds without
-            synchronisation, which is faster for few rows.
 
     Returns the order [N] int64, best first, and [N] bool in this order: which are kept.
     """
@@ -60,7 +58,7 @@ def suppress(duplicates: Tensor, scores: Tensor, wait: bool = True) -> tuple[Ten
     kept = torch.ones_like(order, dtype=torch.bool)
     for _ in range(len(order)):
         after = ~(suppressed_by & kept).any(1)
-        if wait and torch.equal(after, kept):
+        if torch.equal(after, kept):
             break
         kept = after
     return order, kept

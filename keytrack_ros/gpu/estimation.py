@@ -35,7 +35,7 @@ class DeviceEstimator:
         self._network = network
         self._input = NetworkInput(card.input, network.device)
         channels = np.array(skeleton.channels_of(card.joints))
-        present = np.flatnonzero(channels >= 0)  # keypoints that the network knows
+        present = np.flatnonzero(channels >= 0)  # keypoints that the network has
         self._present = torch.from_numpy(present).to(network.device)
         self._channels = torch.from_numpy(channels[present]).to(network.device)
         self._mirrored = torch.tensor(mirrored_channels(card.joints), device=network.device)

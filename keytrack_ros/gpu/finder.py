@@ -1,14 +1,8 @@
-"""Frames → poses on one device: a frame is uploaded, its poses are downloaded.
-
-Two streams: the detection of frame t + 1 may overlap with the pose estimation of frame t. `submit` launches a frame,
-`collect` returns the poses of the oldest one; submitting the next frame before collecting overlaps the two, and the
-work of the CPU in between.
-"""
+"""Frames → poses on one device: a frame is uploaded, its poses are downloaded."""
 
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -20,10 +14,9 @@ from keytrack_ros.errors import ModelError
 from keytrack_ros.gpu.batches import BatchedNetwork
 from keytrack_ros.gpu.detection import DeviceDetector
 from keytrack_ros.gpu.estimation import DeviceEstimator
-from keytrack_ros.gpu.frames import Upload
 from keytrack_ros.gpu.networks import load_detector, load_pose
-from keytrack_ros.gpu.streams import Download, Stream, Timer
 from keytrack_ros.gpu.toks import Candidates, carried_boxes, keep_best, not_detected
+from keytrack_ros.gpu.transfer import Timer, Upload, download
 from keytrack_ros.inference.cards import DetectorCard, ImageInput, PoseCard
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.inference.registry import find_model
@@ -88,23 +81,6 @@ class _Before:
     scores: Tensor
 
 
-@dataclass(frozen=True)
-class _Launched:
-    """Frames in work.
-
-    Attributes:
-        rows: the download, see `_packed`.
-        counts: poses of each frame.
-        timer: marks of the stages.
-        used: tensors of one stream that the other one reads; they must outlive that.
-    """
-
-    rows: Download
-    counts: list[int]
-    timer: Timer
-    used: list[Tensor]
-
-
 class DeviceFinder:
     """A `PoseFinder` on one device, where it keeps the poses of each camera's last frame.
 
@@ -122,8 +98,6 @@ class DeviceFinder:
         self._device = device
         self._uploads: dict[Hashable, Upload] = {}
         self._before: dict[Hashable, _Before] = {}
-        self._detection, self._estimation = Stream(device), Stream(device)
-        self._launched: deque[_Launched] = deque()
         self._closed = False
         self.stage_seconds: dict[str, float] = {}
 
@@ -131,17 +105,9 @@ class DeviceFinder:
     def cards(self) -> tuple[DetectorCard, PoseCard]:
         return self._detector.card, self._estimator.card
 
-    def find(self, frames: Sequence[CameraFrame]) -> list[Poses]:
-        self.submit(frames)
-        return self.collect()
-
     @torch.inference_mode()
-    def submit(self, frames: Sequence[CameraFrame]) -> None:
-        """Launches the next frames of some cameras.
-
-        Args:
-            frames: at most one of each camera; images may be changed afterwards. Of `previous` only matters whether it
-                is None: the poses of the frame before are kept here.
+    def find(self, frames: Sequence[CameraFrame]) -> list[Poses]:
+        """As `PoseFinder.find`. Of `previous` only matters whether it is None: the poses of t−1 are kept here.
 
         Raises:
             DeviceMemoryError: the device's memory is too small, even in the smallest batches.
@@ -150,66 +116,52 @@ class DeviceFinder:
         if self._closed:
             raise ModelError("the pose finder is closed")
         try:
-            self._launched.append(self._launch(frames))
+            return self._find(frames)
         except torch.OutOfMemoryError as error:
             text = " ".join(str(error).split())[:300]
             raise DeviceMemoryError(
                 f"torch: {text}; stop other processes on the GPU, or set inference.device to cpu"
             ) from None
 
-    def collect(self) -> list[Poses]:
-        """The poses, without ids, of the oldest frames that were submitted and not collected."""
-        launched = self._launched.popleft()
-        rows = launched.rows.wait().numpy()
-        seconds = launched.timer.between
-        self.stage_seconds = {
-            "detection": seconds("begin", "detected"),
-            "toks": seconds("detected", "boxes") + seconds("estimated", "done"),
-            "estimation": seconds("boxes", "estimated"),
-        }
-        parts = np.split(rows, np.cumsum(launched.counts)[:-1])
-        return [_unpacked(part) for part in parts]
-
     def forget(self, camera: Hashable) -> None:
         self._uploads.pop(camera, None)
         self._before.pop(camera, None)
 
     def close(self) -> None:
-        """Frees the networks; frames not yet collected are lost."""
+        """Frees the networks."""
         self._closed = True
-        self._launched.clear()
         self._before.clear()
         self._detector.close()
         self._estimator.close()
 
-    def _launch(self, frames: Sequence[CameraFrame]) -> _Launched:
+    def _find(self, frames: Sequence[CameraFrame]) -> list[Poses]:
         timer = Timer(self._device)
-        with self._detection.work():
-            timer.mark("begin")
-            images = [self._uploaded(frame) for frame in frames]
-            detected = self._detector.detect(images, [frame.options.detector for frame in frames])
-            timer.mark("detected")
-        self._estimation.wait_for(self._detection)
-        with self._estimation.work():
-            boxes = [
-                torch.cat([found, self._carried(frame, found)])
-                for frame, (found, _) in zip(frames, detected, strict=True)
-            ]
-            timer.mark("boxes")
-            estimated = self._estimated(frames, images, boxes)
-            timer.mark("estimated")
-            candidates = [
-                self._candidates(*pose, found, scores)
-                for pose, found, (_, scores) in zip(estimated, boxes, detected, strict=True)
-            ]
-            kept = [keep_best(poses, frame.options.toks) for poses, frame in zip(candidates, frames, strict=True)]
-            rows = torch.cat([_packed(*about) for about in zip(candidates, kept, strict=True)])
-            timer.mark("done")  # before the download, which is waited for
-            download = Download(rows)
-            for frame, poses, those in zip(frames, candidates, kept, strict=True):
-                self._before[frame.camera] = _Before(poses.keypoints, torch.where(those[:, None], poses.scores, 0))
-        counts = [len(b) for b in boxes]
-        return _Launched(download, counts, timer, [*images, *(part for pair in detected for part in pair)])
+        timer.mark("begin")
+        images = [self._uploaded(frame) for frame in frames]
+        detected = self._detector.detect(images, [frame.options.detector for frame in frames])
+        timer.mark("detected")
+        boxes = [
+            torch.cat([found, self._carried(frame, found)]) for frame, (found, _) in zip(frames, detected, strict=True)
+        ]
+        timer.mark("boxes")
+        estimated = self._estimated(frames, images, boxes)
+        timer.mark("estimated")
+        candidates = [
+            self._candidates(*pose, found, scores)
+            for pose, found, (_, scores) in zip(estimated, boxes, detected, strict=True)
+        ]
+        kept = [keep_best(poses, frame.options.toks) for poses, frame in zip(candidates, frames, strict=True)]
+        rows = torch.cat([_packed(*about) for about in zip(candidates, kept, strict=True)])
+        timer.mark("done")
+        packed = download(rows)  # waits for all work above
+        for frame, poses, those in zip(frames, candidates, kept, strict=True):
+            self._before[frame.camera] = _Before(poses.keypoints, torch.where(those[:, None], poses.scores, 0))
+        self.stage_seconds = {
+            "detection": timer.between("begin", "detected"),
+            "toks": timer.between("detected", "boxes") + timer.between("estimated", "done"),
+            "estimation": timer.between("boxes", "estimated"),
+        }
+        return [_unpacked(part) for part in np.split(packed, np.cumsum([len(b) for b in boxes])[:-1])]
 
     def _uploaded(self, frame: CameraFrame) -> Tensor:
         if frame.camera not in self._uploads:
@@ -232,12 +184,12 @@ class DeviceFinder:
         return found
 
     def _carried(self, frame: CameraFrame, detected: Tensor) -> Tensor:
-        """Boxes [C, 4] of the camera's last frame that no detected box covers. Waits for that frame."""
+        """Boxes [C, 4] of the camera's last frame that no detected box covers."""
         before = self._before.get(frame.camera)
         if before is None or frame.previous is None:
             return detected[:0]
-        size, toks = (frame.image_bgr.shape[1], frame.image_bgr.shape[0]), frame.options.toks
-        boxes, proposed = carried_boxes(before.keypoints, before.scores, size, toks)
+        toks = frame.options.toks
+        boxes, proposed = carried_boxes(before.keypoints, before.scores, frame.size, toks)
         return boxes[proposed & not_detected(boxes, detected, toks)]
 
     def _candidates(self, keypoints: Tensor, scores: Tensor, boxes: Tensor, box_scores: Tensor) -> Candidates:

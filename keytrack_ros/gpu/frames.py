@@ -1,9 +1,8 @@
-"""Frames on the device: upload, letterbox of the detector, crops of the pose network."""
+"""Frames on the device: letterbox of the detector, crops of the pose network."""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,38 +10,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from keytrack_ros.inference.cards import ImageInput
-from keytrack_ros.poses import ImageArray
-
-
-class Upload:
-    """Copies the frames of one camera to the device.
-
-    On CUDA through page-locked memory, so that the copy overlaps with computation. Two buffers alternate: one is filled
-    while the other may still be in transfer.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._buffers: list[Tensor] = [torch.empty(0, dtype=torch.uint8)] * 2
-        self._sent: list[Any] = [None, None]  # torch.cuda.Event, which carries no types
-        self._turn = 0
-
-    def __call__(self, image_bgr: ImageArray) -> Tensor:
-        """[H, W, 3] uint8 on the host → [3, H, W] float32 on the device, 0..255, channels in the same order."""
-        self._turn = 1 - self._turn
-        sent = self._sent[self._turn]
-        if sent is not None:
-            sent.synchronize()
-        if self._buffers[self._turn].shape != image_bgr.shape:
-            on_cuda = self._device.type == "cuda"
-            self._buffers[self._turn] = torch.empty(image_bgr.shape, dtype=torch.uint8, pin_memory=on_cuda)
-        buffer = self._buffers[self._turn]
-        np.copyto(buffer.numpy(), image_bgr)
-        frame = buffer.to(self._device, non_blocking=True)
-        if self._device.type == "cuda":
-            self._sent[self._turn] = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            self._sent[self._turn].record()
-        return frame.permute(2, 0, 1).float()
 
 
 class NetworkInput:

@@ -61,7 +61,7 @@ def not_detected(carried: Tensor, detected: Tensor, options: ToksOptions) -> Ten
 
 
 def keep_best(poses: Candidates, options: ToksOptions) -> Tensor:
-    """[P] bool: the poses that `keytrack_ros.toks.keep_best` keeps. Does not synchronise."""
+    """[P] bool: the poses that `keytrack_ros.toks.keep_best` keeps."""
     present = poses.scores > 0
     count = present.sum(1)
     mean = torch.where(count > 0, poses.scores.sum(1) / count.clamp(min=1), 0)
@@ -69,8 +69,8 @@ def keep_best(poses: Candidates, options: ToksOptions) -> Tensor:
     rank = mean + DETECTED_RANK * ~poses.carried if options.detected_first else mean
     # Non-candidates sort last, so they suppress nothing; they are removed afterwards.
     together = overlap_of_smaller(poses.boxes) >= options.duplicate_overlap
-    alike = (_oks(poses) > options.oks_threshold) & (together | poses.carried[:, None] | poses.carried[None])
-    order, kept = suppress(alike, torch.where(candidate, rank, -1), wait=False)
+    duplicates = (_oks(poses) > options.oks_threshold) & (together | poses.carried[:, None] | poses.carried[None])
+    order, kept = suppress(duplicates, torch.where(candidate, rank, -1))
     return torch.empty_like(kept).index_copy_(0, order, kept) & candidate
 
 

@@ -29,7 +29,7 @@ def test_the_benchmark_runs_with_one_missed_and_all_carried_over(monkeypatch: py
     text = console.export_text()
     assert "CPU, torch " in text
     assert "FP32: HRNet w16_small 96×64 with flip test, 10 crops a frame of 320×240, 2 cameras, 3 frames" in text
-    assert "frames a second, overlapped: " in text
+    assert "from image to ids: " in text
     for stage in gpu.STAGES:
         assert stage in text
 

@@ -28,9 +28,8 @@ def test_who_stays_is_who_stays_one_by_one(seed, count, share):
     for row in np.argsort(-scores, kind="stable"):
         if not alike[row, kept].any():
             kept.append(int(row))
-    for wait in (True, False):
-        order, stay = suppress(torch.from_numpy(alike), torch.from_numpy(scores), wait)
-        assert order[stay].tolist() == kept
+    order, stay = suppress(torch.from_numpy(alike), torch.from_numpy(scores))
+    assert order[stay].tolist() == kept
 
 
 def test_chains_of_neighbours_are_settled_to_the_end(device):

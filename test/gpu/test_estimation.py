@@ -15,8 +15,8 @@ from keytrack_ros.errors import ModelError
 from keytrack_ros.estimation import Estimator, EstimatorOptions
 from keytrack_ros.gpu.batches import BatchedNetwork
 from keytrack_ros.gpu.estimation import DeviceEstimator
-from keytrack_ros.gpu.frames import Upload
 from keytrack_ros.gpu.networks import load_pose
+from keytrack_ros.gpu.transfer import Upload
 from keytrack_ros.inference.cards import PoseCard
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.inference.registry import find_model

@@ -1,4 +1,4 @@
-"""The whole way on one device gives what NumPy, OpenCV and ONNX Runtime give, also where frames overlap."""
+"""All stages on one device give what NumPy, OpenCV and ONNX Runtime give."""
 
 from __future__ import annotations
 
@@ -83,20 +83,6 @@ def test_pipeline_on_one_device_tracks_the_toy_world_as_the_one_with_sessions(ne
         on_device.process(toy.draw_frame([]), 3.0)
 
 
-def test_frames_that_overlap_give_what_frames_one_by_one_give(networks, device):
-    frames = [toy.draw_frame(places) for places in toy.walk(6, 3)]
-    alone, overlapped = toy_finder(networks, device), toy_finder(networks, device)
-    expected = [alone.find([frame_of(frame, True)])[0] for frame in frames]
-    found = []
-    for frame in frames:
-        overlapped.submit([frame_of(frame, True)])
-        if frame is not frames[0]:
-            found += overlapped.collect()
-    found += overlapped.collect()
-    for poses, wanted in zip(found, expected, strict=True):
-        assert_same(poses, wanted, 0)
-
-
 def test_cameras_share_batches_and_nothing_else(networks, device):
     small = (640, 480)
     left = [toy.draw_frame(places) for places in toy.walk(4, 4)]
@@ -141,7 +127,7 @@ def test_nothing_is_kept_of_frames_that_failed(networks, device, monkeypatch):
     def fails(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("keytrack_ros.gpu.finder.Download", fails)
+    monkeypatch.setattr("keytrack_ros.gpu.finder.download", fails)
     with pytest.raises(DeviceMemoryError):
         finder.find([frame_of(elsewhere, False, 0), frame_of(elsewhere, False, 1)])
     monkeypatch.undo()

@@ -9,7 +9,8 @@ import torch
 
 from keytrack_ros.detection import yolox
 from keytrack_ros.estimation import crops
-from keytrack_ros.gpu.frames import NetworkInput, Upload, crop_image, crop_transforms, letterbox, to_frame
+from keytrack_ros.gpu.frames import NetworkInput, crop_image, crop_transforms, letterbox, to_frame
+from keytrack_ros.gpu.transfer import Upload
 from keytrack_ros.inference.cards import ImageInput
 from keytrack_ros.inference.images import network_input
 

@@ -16,7 +16,6 @@ from test.toy import write_networks
 @pytest.fixture
 def gpu_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """The cache is empty; gives the folder of engines."""
-    pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed")
     from test.inference import stand_in_tensorrt
 
     monkeypatch.setitem(sys.modules, "tensorrt", stand_in_tensorrt)

@@ -1,4 +1,4 @@
-"""`keytrack build-engines`, on a stand-in for TensorRT."""
+"""`keytrack build-engines`: NVIDIA's builder, and a stand-in for the runtime."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ import pytest
 from typer.testing import CliRunner
 
 from keytrack_ros.cli.app import app
-from keytrack_ros.cli.calibration import detector_batches, pose_batches
+from keytrack_ros.cli.calibration import calibration_batches
+from keytrack_ros.detection import DetectorOptions
 from keytrack_ros.inference.cards import DetectorCard, PoseCard
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.inference.registry import find_model
+from keytrack_ros.matching.histories import TOKEN_WIDTH
 from keytrack_ros.pipeline import Pipeline, PipelineOptions
 from keytrack_ros.tracker import TrackerOptions
 from test.conftest import REPOSITORY
@@ -49,9 +51,9 @@ def test_a_tracker_with_the_same_options_finds_what_was_built(gpu_machine, toy_n
 
     code, output = build_engines(toy_networks, "--precision", "fp32", "--set", "estimator.batch_size=4")
     assert code == 0
-    assert output.count(" is there") == 3
+    assert output.count(" exists") == 3
     assert len(stand_in_tensorrt.built) == 3
-    assert build_engines(toy_networks, "--precision", "fp32", "--anew")[0] == 0
+    assert build_engines(toy_networks, "--precision", "fp32", "--force")[0] == 0
     assert len(stand_in_tensorrt.built) == 6
 
 
@@ -94,7 +96,7 @@ def test_dry_run_shows_key_file_and_profile_and_builds_nothing(gpu_machine, toy_
     assert "profile of 'crops': 1x3x64x48, 4x3x64x48, 4x3x64x48" in output
     assert f"file: {gpu_machine}/toy_pose-" in output
     assert output.count("key: ") == 3
-    assert "profile of 'tokens': 1x15x52, 128x15x52, 128x15x52" in output
+    assert f"profile of 'tokens': 1x15x{TOKEN_WIDTH}, 128x15x{TOKEN_WIDTH}, 128x15x{TOKEN_WIDTH}" in output
     assert "fp16" in output
     assert not gpu_machine.exists()
 
@@ -118,7 +120,7 @@ def test_without_tensorrt_one_line_says_what_is_missing(toy_networks):
 
 
 @pytest.mark.usefixtures("gpu_machine")
-def test_an_engine_that_tensorrt_refuses_is_built_anew(toy_networks, monkeypatch):
+def test_an_engine_that_tensorrt_refuses_is_built_again(toy_networks, monkeypatch):
     build_engines(toy_networks, "--precision", "fp32")
     refusing = stand_in_tensorrt.Runtime.deserialize_cuda_engine
     refused = []
@@ -148,7 +150,7 @@ def test_an_engine_that_computes_something_else_is_removed(gpu_machine, toy_netw
     monkeypatch.setattr(stand_in_tensorrt.IExecutionContext, "execute_async_v3", wrong)
     code, output = build_engines(toy_networks, "--precision", "fp32")
     assert code == 1
-    assert "its fp32 engine was removed, for it differs from ONNX Runtime by" in output
+    assert "its fp32 engine was removed, because it differs from ONNX Runtime by" in output
     assert list(gpu_machine.glob("*.engine")) == []
 
 
@@ -156,7 +158,7 @@ def test_a_signal_stops_the_build_and_nothing_is_kept(gpu_machine, toy_networks,
     monkeypatch.setattr(stand_in_tensorrt, "during_build", lambda: signal.raise_signal(signal.SIGINT))
     code, output = build_engines(toy_networks)
     assert code == 128 + signal.SIGINT
-    assert "stopped by SIGINT; nothing of the engine was kept" in output
+    assert "stopped by SIGINT; no part of the engine was stored" in output
     assert list(gpu_machine.glob("*.engine")) == []
 
 
@@ -167,18 +169,18 @@ def test_int8_asks_for_images_with_people(toy_networks, tmp_path):
     code, output = build_engines(toy_networks, "--precision", "int8")
     assert code == 1
     assert "int8 needs --images" in output
-    cv2.imwrite(str(tmp_path / "people.png"), draw_frame([(200, 200), (400, 300)]))
+    for number in range(60):
+        cv2.imwrite(str(tmp_path / f"{number:02}.png"), draw_frame([(200, 200), (400, 300)]))
     code, output = build_engines(toy_networks, "--precision", "int8", "--images", str(tmp_path))
     assert code == 1
-    assert "no layer of the int8 engine is Int8" in output  # the toy networks have no convolutions
+    assert "no layer of the int8 engine is INT8" in output  # the toy networks have no convolutions
 
 
-def test_networks_are_calibrated_on_what_they_would_see(toy_networks):
-    options = PipelineOptions(inference=InferenceOptions(models=str(toy_networks), threads=1))
+def test_networks_are_calibrated_on_the_inputs_of_a_tracker(toy_networks):
+    inference = InferenceOptions(models=str(toy_networks), threads=1)
     images = [draw_frame([(200, 200), (400, 300)]), draw_frame([(300, 300)]), draw_frame([])]
     detector, pose = (find_model(kind, folders=[toy_networks]) for kind in (DetectorCard, PoseCard))
-    seen = detector_batches(detector, images)
-    assert [batch["image"].shape for batch in seen] == [(1, 3, 416, 416)] * 3
-    crops = pose_batches(pose, images, options)
+    frames, crops = (calibration_batches(card, images, DetectorOptions(), inference, 3) for card in (detector, pose))
+    assert [batch["image"].shape for batch in frames] == [(1, 3, 416, 416)] * 3
     assert [batch["crops"].shape for batch in crops] == [(1, 3, 64, 48)] * 3
     assert all(np.ptp(batch["crops"]) == 255 for batch in crops)

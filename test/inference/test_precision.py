@@ -12,7 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from keytrack_ros.errors import ModelError
 from keytrack_ros.inference.cards import MatcherCard
-from keytrack_ros.inference.precision import graph_in, quantised
+from keytrack_ros.inference.precision import graph_in
+from keytrack_ros.inference.quantization import CPU, TENSORRT, quantize
 from keytrack_ros.inference.registry import PACKAGE_MODELS, find_model
 from keytrack_ros.inference.session import BackendError
 from keytrack_ros.matching.sessions import example_inputs
@@ -89,9 +90,9 @@ def test_fp16_of_a_shipped_matcher_moves_no_probability_by_more_than_5e_3(name):
     assert np.abs(half - exact).max() < 5e-3
 
 
-def test_int8_is_explicit_symmetric_and_close(small):
+def test_int8_of_tensorrt_is_explicit_symmetric_and_close(small):
     batches = [{"image": RNG.normal(0, 1, (4, 3, 16, 16)).astype(np.float32)} for _ in range(8)]
-    graph = quantised(small, batches)
+    graph = quantize(small, batches, TENSORRT)
     model = onnx.load_from_string(graph).graph
     kinds = [node.op_type for node in model.node]
     assert kinds.count("QuantizeLinear") >= 2
@@ -108,10 +109,23 @@ def test_int8_is_explicit_symmetric_and_close(small):
     assert np.abs(run(graph, batches[0]) - expected).max() < 0.05 * np.abs(expected).max()
 
 
+def test_int8_of_the_cpu_has_unsigned_activations_and_spares_the_named_nodes(small):
+    batches = [{"image": RNG.normal(0, 1, (4, 3, 16, 16)).astype(np.float32)} for _ in range(8)]
+    graph = quantize(small, batches, CPU, fp32_nodes=["second"])
+    model = onnx.load_from_string(graph).graph
+    constants = {item.name: numpy_helper.to_array(item) for item in model.initializer}
+    zero_points = [constants[n.input[2]] for n in model.node if n.op_type == "QuantizeLinear"]
+    assert {zero.dtype for zero in zero_points} == {np.dtype(np.uint8)}
+    assert constants["w2"].dtype == np.float32  # of the node that stays FP32
+    assert "w1" not in constants
+    expected = run(small.read_bytes(), batches[0])
+    assert np.abs(run(graph, batches[0]) - expected).max() < 0.05 * np.abs(expected).max()
+
+
 def test_int8_without_images_and_what_is_no_network(tmp_path):
     with pytest.raises(BackendError, match="needs images"):
         graph_in(tmp_path / "any.onnx", "int8")
     (tmp_path / "broken.onnx").write_bytes(b"not a network")
-    for convert in (lambda file: graph_in(file, "fp16"), lambda file: quantised(file, [])):
+    for convert in (lambda file: graph_in(file, "fp16"), lambda file: quantize(file, [], TENSORRT)):
         with pytest.raises(ModelError, match=r"broken\.onnx: not a network"):
             convert(tmp_path / "broken.onnx")
