@@ -184,7 +184,7 @@ def test_what_is_damaged_or_foreign_is_not_run_and_is_built_again(pose_network, 
         other = json.loads(sidecar(plan.file).read_text())
         other["made_for"]["gpu"] = "Another GPU"
         sidecar(plan.file).write_text(json.dumps(other))
-    with pytest.raises(MissingEngineError, match="`keytrack build-engines` (makes it|builds it again)"):
+    with pytest.raises(MissingEngineError, match=r"`keytrack build-engines` (makes it|builds it again)"):
         read_engine(plan)
     assert build_engine(plan).engine == engine
     assert read_engine(plan) == engine
