@@ -1,4 +1,4 @@
 """Identities: which pose of a frame continues which track."""
 
+from keytrack_ros.tracker.options import TrackerOptions as TrackerOptions
 from keytrack_ros.tracker.tracker import PoseTracker as PoseTracker
-from keytrack_ros.tracker.tracker import TrackerOptions as TrackerOptions

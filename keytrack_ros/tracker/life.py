@@ -11,6 +11,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from keytrack_ros.poses import FloatArray
+from keytrack_ros.tracker.options import TrackerOptions
 
 HISTORY = 12
 """So many of its poses a track remembers, however long ago they were seen."""
@@ -43,31 +44,35 @@ class Track:
         born: number of the first frame.
         confirmed: whether it was ever confirmed.
         seen: in how many frames.
-        plausible: in how many of them the detection could have begun a track.
         detected: number of the last frame in which it was not only carried over (TOKS).
-        sightings: newest first.
+        sightings, pose_scores: newest first.
     """
 
     track_id: int
     born: int
     confirmed: bool = False
     seen: int = 0
-    plausible: int = 0
     detected: int = 0
     sightings: deque[Sighting] = field(default_factory=lambda: deque(maxlen=HISTORY))
+    pose_scores: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY))
 
     @property
     def last(self) -> Sighting:
         return self.sightings[0]
 
-    def add(self, sighting: Sighting, *, plausible: bool, carried: bool, confirm_frames: int) -> None:
-        """The track is seen. It is confirmed once seen often enough and at least once in a plausible detection."""
+    def add(self, sighting: Sighting, *, pose_score: float, carried: bool, options: TrackerOptions) -> None:
+        """The track is seen; it is confirmed once seen often enough, in poses that are plausible on average.
+
+        `pose_score` is the mean score of the pose's keypoints: a signpost may look like a person to the detector, but
+        the pose network finds no body there.
+        """
         self.sightings.appendleft(sighting)
+        self.pose_scores.appendleft(pose_score)
         self.seen += 1
-        self.plausible += plausible
         if not carried:
             self.detected = sighting.frame
-        self.confirmed = self.confirmed or (self.seen >= confirm_frames and self.plausible > 0)
+        plausible = sum(self.pose_scores) / len(self.pose_scores) >= options.birth_pose_score
+        self.confirmed = self.confirmed or (self.seen >= options.confirm_frames and plausible)
 
     def ended(self, frame: int, stamp: float, delta: int, lost_s: float) -> bool:
         """Whether the track can no longer be continued in this frame."""

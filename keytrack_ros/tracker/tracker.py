@@ -15,96 +15,13 @@ import numpy as np
 from keytrack_ros.matching.boxes import exists, known_boxes
 from keytrack_ros.matching.gating import open_cases, settled_scores
 from keytrack_ros.matching.matcher import Matcher, MatchQuery, TrackMatcher, TrackQuery, TrackScores
-from keytrack_ros.options import Options, option
 from keytrack_ros.poses import BoolArray, FloatArray, IntArray, Poses, TrackState, keypoint_boxes
 from keytrack_ros.tracker.assignment import Stage, assign_in_stages, candidate_pairs
 from keytrack_ros.tracker.life import Sighting, Track
 from keytrack_ros.tracker.motion import BoxMotion
+from keytrack_ros.tracker.options import TrackerOptions
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TrackerOptions(Options):
-    """Assignment of identities (paper §3.2 and A.4; numbers that it leaves open are named in docs/decisions.md)."""
-
-    model: str = option(
-        "auto",
-        "name or model file of the matcher; auto = the first that is found",
-        live=False,
-    )
-    delta: int = option(
-        4,
-        "δ: a pose is compared with the tracks seen in this many past frames",
-        at_least=1,
-        at_most=100,
-    )
-    candidates: int = option(
-        5,
-        "n: how many nearest tracks, or poses of each past frame, a pose is compared with",
-        at_least=1,
-        at_most=50,
-    )
-    gating: bool = option(
-        True,
-        "settle clear cases (one pose where one track was expected, nobody else around) by geometry, without network",
-    )
-    use_boxes: bool = option(True, "boxes count as evidence beside keypoints; false = keypoints alone, as in the paper")
-    match_threshold: float = option(
-        0.1,
-        "a pose whose best remaining match score is lower begins a new track",
-        at_least=0.0,
-        at_most=1.0,
-    )
-    weak_threshold: float = option(
-        0.3,
-        "match score that a detection below `birth_score` must reach to continue a track",
-        at_least=0.0,
-        at_most=1.0,
-    )
-    keypoint_threshold: float = option(
-        0.1,
-        "keypoints with a lower score are not used for matching",
-        at_least=0.0,
-        at_most=1.0,
-    )
-    birth_score: float = option(
-        0.45,
-        "box score from which a detection may begin a track; weaker ones only continue one",
-        at_least=0.0,
-        at_most=1.0,
-    )
-    birth_pose_score: float = option(
-        0.45,
-        "mean keypoint score that a track needs in one of its detections to be confirmed",
-        at_least=0.0,
-        at_most=1.0,
-    )
-    confirm_frames: int = option(
-        3,
-        "a track is tentative until it has been seen in this many frames",
-        at_least=1,
-        at_most=100,
-    )
-    publish_tentative: bool = option(False, "give out tentative tracks too")
-    carry_frames: int = option(
-        3,
-        "a track that is not detected is carried over by TOKS for at most this many frames",
-        at_least=0,
-        at_most=1000000,
-    )
-    lost_s: float = option(
-        3.0,
-        "a track that is not seen for this many seconds ends; seen again before, the person keeps the id",
-        at_least=0.01,
-        at_most=3600.0,
-    )
-    rebirth_threshold: float = option(
-        0.3,
-        "match score that a pose must reach to continue a track not seen for more than δ frames",
-        at_least=0.0,
-        at_most=1.0,
-    )
 
 
 WEAK_NOISE = 2.0
@@ -340,15 +257,15 @@ class PoseTracker:
         for row in np.flatnonzero(ids < 0):  # untracked
             ids[row] = self._next_id
             self._next_id += 1
-        plausible = strong & (seen.mean_scores >= options.birth_pose_score)
+        pose_scores = seen.mean_scores.tolist()
         for row, track_id in enumerate(ids.tolist()):
             if track_id not in row_of:
                 continue
             self._tracks[row_of[track_id]].add(
                 Sighting(self._frame, stamp, self._camera, seen.keypoints[row], seen.scores[row], seen.boxes[row]),
-                plausible=bool(plausible[row]),
+                pose_score=pose_scores[row],
                 carried=bool(poses.carried[row]),
-                confirm_frames=options.confirm_frames,
+                options=options,
             )
 
 

@@ -89,8 +89,8 @@ def test_a_signpost_with_an_implausible_pose_is_never_confirmed(matcher):
     film = Film(matcher)
     found = [film.rows(detected((200, 300), box_score=0.6, score=0.3))[0] for _ in range(30)]
     assert {state for _, state in found} == {T}
-    # One plausible pose is enough: a person who stood behind something.
-    assert film.rows(detected((200, 300)))[0] == (1, C)
+    # A person who stood behind something: of the last 12 poses, four of 0.8 and eight of 0.3 are 0.47 on average.
+    assert [film.rows(detected((200, 300)))[0][1] for _ in range(4)] == [T, T, T, C]
 
 
 def test_a_lost_track_is_taken_up_again_within_lost_s(matcher):
