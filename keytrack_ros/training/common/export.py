@@ -27,6 +27,9 @@ TOLERANCE = 1e-4
 HALF_TOLERANCE = 2e-2
 """The same between the graph with FP16 weights and the FP32 graph."""
 
+NO_LICENCE = "not stated by its trainer; the terms of the data and of the teachers that were used apply"
+"""Licence in the model file of a run that names none."""
+
 MIN_HALF_SIZE = 256
 """Smaller arrays (biases) stay FP32."""
 

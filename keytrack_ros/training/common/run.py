@@ -21,8 +21,8 @@ from keytrack_ros.training.common.checkpoint import load_checkpoint, save_checkp
 from keytrack_ros.training.common.log import Panel, draw_curves, write_log
 from keytrack_ros.training.common.setup import training_device
 
-CHANGEABLE = ("threads", "device", "checkpoint_minutes")
-"""Options that may change when a run is resumed: they say how fast and where."""
+CHANGEABLE = ("threads", "device", "checkpoint_minutes", "loaders", "licence")
+"""Options that may change when a run is resumed: how fast and where, or what is done after the last step."""
 
 
 class RunOptions(Protocol):

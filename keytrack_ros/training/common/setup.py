@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -32,10 +33,15 @@ def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, 
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
 
 
+OPTIMISERS = ("adamw", "muon", "adam")
+
+
 def open_optimiser(name: str, network: nn.Module, weight_decay: float) -> torch.optim.Optimizer:
-    """`adamw` or `muon` over all parameters of a network."""
+    """One of `OPTIMISERS` over all parameters of a network; `adam` adds the decay to the gradient (L2 penalty)."""
     groups = parameter_groups(network, weight_decay)
-    return Muon(groups) if name == "muon" else torch.optim.AdamW(groups, fused=True)
+    if name == "muon":
+        return Muon(groups)
+    return (torch.optim.Adam if name == "adam" else torch.optim.AdamW)(groups, fused=True)
 
 
 class RateOptions(Protocol):
@@ -47,6 +53,13 @@ class RateOptions(Protocol):
     def warm_up(self) -> float: ...
     @property
     def steps(self) -> int: ...
+
+
+def stepped_rate(step: int, options: RateOptions, milestones: Sequence[int]) -> float:
+    """Learning rate of step 0, 1, …: linear warm-up to the highest; from each milestone (a step) on a tenth."""
+    warm = round(options.warm_up * options.steps)
+    passed = sum(step >= milestone for milestone in milestones)
+    return options.learning_rate * min(1.0, (step + 1) / max(warm, 1)) * 0.1**passed
 
 
 def cosine_rate(step: int, options: RateOptions) -> float:
@@ -67,9 +80,9 @@ def average_into(averaged: nn.Module, network: nn.Module, decay: float) -> None:
 
 
 def averaged_weights(file: Path, network: nn.Module) -> dict[str, Tensor]:
-    """The averaged weights in the checkpoint of another run, or the weights that were exported from one, to begin with.
+    """Weights to start from: the averaged ones in the checkpoint of another run, or those that were exported from one.
 
-    Raises DataError if the file is missing or damaged, or if they are not of such a network.
+    Raises DataError if the file is missing or damaged, or if they are of another network.
     """
     content = read_tensors(file)
     weights: dict[str, Tensor] = content.get("averaged", content)

@@ -18,7 +18,11 @@ SOURCE = "keytrack train detector; see docs/models/person_detector.md"
 
 
 def export_detector(
-    network: NanoDetector, folder: Path, size: tuple[int, int], name: str = "person_detector"
+    network: NanoDetector,
+    folder: Path,
+    size: tuple[int, int],
+    name: str = "person_detector",
+    licence: str = LICENCE,
 ) -> list[Path]:
     """Writes NAME.onnx and NAME.yaml for images of (width, height) `size`; the graph is compared with torch first.
 
@@ -28,7 +32,7 @@ def export_detector(
     card = DetectorCard(
         name=name,
         file=onnx_file.name,
-        licence=LICENCE,
+        licence=licence,
         source=SOURCE,
         input=ImageInput("image", size, "rgb", (INPUT_MEAN,) * 3, (INPUT_STD,) * 3),
         output="rows",

@@ -28,9 +28,7 @@ class DetectorTrainOptions(Options):
         at_most=4096,
     )
     export_height: int = option(416, "its height, pixels", at_least=64, at_most=4096)
-    optimiser: str = option(
-        "muon", "what moves the weights; muon learns more from each example", choices=("adamw", "muon")
-    )
+    optimiser: str = option("muon", "optimiser; muon needs the fewest examples", choices=("adamw", "muon", "adam"))
     learning_rate: float = option(1.5e-3, "highest learning rate", at_least=1e-7, at_most=1.0)
     warm_up: float = option(0.03, "part of all steps in which the learning rate rises", at_least=0.0, at_most=0.9)
     weight_decay: float = option(0.03, "on convolutions only", at_least=0.0, at_most=1.0)
@@ -68,6 +66,7 @@ class DetectorTrainOptions(Options):
     )
     threads: int = option(0, "cores that torch may use; 0 = all", at_least=0, at_most=1024)
     device: str = option("auto", "auto takes a GPU where there is one", choices=("auto", "cpu", "cuda"))
+    licence: str = option("", "terms of the weights, for the model file; those of the data and teachers that were used")
     checkpoint_minutes: float = option(2.0, "time between checkpoints", at_least=0.01, at_most=1440.0)
 
     def __post_init__(self) -> None:

@@ -1,7 +1,6 @@
-"""A trained detector that is asked about every cell of a training image: its scores and boxes are learned, too.
+"""A trained detector whose score and box of every cell are targets beside the labels.
 
-Labels say who is there; a teacher's dense output says of each cell how sure one can be, and where the box ends that it
-sees from there (distillation; Hinton et al., 2015).
+Distillation; Hinton et al., 2015.
 """
 
 from __future__ import annotations
@@ -31,13 +30,17 @@ class DenseTeacher:
 
     Args:
         card: model file of the network.
-        strides: of the cells that are learned; the teacher must have the same, in the same order.
+        strides: of the network in training; the teacher must have the same, in the same order.
         threads: cores; 0 = all.
 
-    Raises ModelError if the network has other strides or is damaged.
+    Raises ModelError if the network has other strides or NMS in its graph, or is damaged.
     """
 
     def __init__(self, card: DetectorCard, strides: tuple[int, ...], threads: int = 0) -> None:
+        if card.decoder != "yolox":
+            raise ModelError(
+                f"{card.path}: gives boxes after NMS; a teacher needs decoder yolox, a score for every cell"
+            )
         if card.strides != strides:
             raise ModelError(f"{card.path}: its cells have the strides {card.strides}; a teacher needs {strides}")
         self._card = card
@@ -46,7 +49,7 @@ class DenseTeacher:
         self._session = onnxruntime.InferenceSession(_of_any_size(card), options, providers=["CPUExecutionProvider"])
 
     def __call__(self, images: list[ImageArray]) -> DenseAnswers:
-        """What it sees in images [S, S, 3] uint8 BGR of one size, a multiple of 32."""
+        """Its output for images [S, S, 3] uint8 BGR of one size, a multiple of 32."""
         side = images[0].shape[0]
         grid = yolox.cell_grid((side, side), self._card.strides)
         answers = []

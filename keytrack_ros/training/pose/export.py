@@ -21,7 +21,7 @@ LICENCE = (
 SOURCE = "keytrack train pose; see docs/models/hrnet_w16.md"
 
 
-def export_pose(network: nn.Module, folder: Path, options: PoseTrainOptions) -> list[Path]:
+def export_pose(network: nn.Module, folder: Path, options: PoseTrainOptions, licence: str = LICENCE) -> list[Path]:
     """Writes NAME.onnx, NAME.pt and NAME.yaml into `folder`; `w16_small` becomes hrnet_w16.
 
     Convolutions are stored as FP16 in both; all arithmetic is FP32.
@@ -33,7 +33,7 @@ def export_pose(network: nn.Module, folder: Path, options: PoseTrainOptions) -> 
         name=name,
         file=f"{name}.onnx",
         weights=f"{name}.pt",
-        licence=LICENCE,
+        licence=licence,
         source=SOURCE,
         input=ImageInput("image", (options.width, options.height), "rgb", MEAN, STD),
         output="heatmaps",

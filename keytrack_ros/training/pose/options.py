@@ -25,9 +25,14 @@ class PoseTrainOptions(Options):
     samples_per_epoch: int = option(16_384, "people in an epoch", at_least=1, at_most=10_000_000)
     batch_size: int = option(64, "people in a batch", at_least=2, at_most=65_536)
     optimiser: str = option(
-        "muon", "what moves the weights; muon learns more from each example", choices=("adamw", "muon")
+        "muon",
+        "optimiser; muon needs the fewest examples, adam is that of the HRNet papers",
+        choices=("adamw", "muon", "adam"),
     )
     learning_rate: float = option(2e-3, "highest learning rate", at_least=1e-7, at_most=1.0)
+    milestones: str = option(
+        "", "epochs, comma-separated, after which the learning rate is a tenth of what it was; empty = a cosine"
+    )
     warm_up: float = option(0.02, "part of all steps in which the learning rate rises", at_least=0.0, at_most=0.9)
     weight_decay: float = option(0.01, "on convolutions only", at_least=0.0, at_most=1.0)
     sigma: float = option(2.0, "of the target's Gaussian, heatmap pixels at 256×192", at_least=0.5, at_most=10.0)
@@ -42,13 +47,20 @@ class PoseTrainOptions(Options):
         at_least=0.0,
         at_most=1.0,
     )
+    augmentation: str = option(
+        "strong",
+        "hrnet = turn by up to 90°, scale by up to 35 %, mirror, half body, as HRNet was trained; strong = other "
+        "ranges, and shift, truncation, occlusion, blur, colour besides",
+        choices=("strong", "hrnet"),
+    )
+    loaders: int = option(1, "batches that are prepared ahead, in as many threads", at_least=1, at_most=64)
     frozen_stem: bool = option(
         False, "the layers before the first branch keep their weights; fine-tuning is a third faster"
     )
     start: str = option(
         "",
-        "checkpoint.pt of a run whose averaged weights this one begins with, or the .pt of a network that ships; "
-        "empty = random weights",
+        "checkpoint.pt of a run, whose averaged weights are used, the .pt of an exported network, or an HRNet "
+        "checkpoint (.pth, of ImageNet, COCO or PoseTrack), whose backbone is used; empty = random weights",
     )
     seed: int = option(1, "of weights, samples and augmentation", at_least=0, at_most=2**31 - 1)
     precision: str = option(
@@ -58,6 +70,7 @@ class PoseTrainOptions(Options):
     )
     threads: int = option(0, "cores that torch may use; 0 = all", at_least=0, at_most=1024)
     device: str = option("auto", "auto takes a GPU where there is one", choices=("auto", "cpu", "cuda"))
+    licence: str = option("", "terms of the weights, for the model file; those of the data and teachers that were used")
     checkpoint_minutes: float = option(3.0, "time between checkpoints", at_least=0.01, at_most=1440.0)
 
     def __post_init__(self) -> None:
@@ -68,6 +81,15 @@ class PoseTrainOptions(Options):
                 raise OptionError(f"{name}: {value} is not a multiple of {multiple}, which the network's strides need")
 
         self.source_shares  # noqa: B018, raises for what it cannot read
+        self.milestone_steps  # noqa: B018, the same
+
+    @property
+    def milestone_steps(self) -> list[int]:
+        """Steps after which the learning rate falls. Raises OptionError for what cannot be read."""
+        try:
+            return [int(epoch) * self.steps_per_epoch for epoch in filter(None, self.milestones.split(","))]
+        except ValueError:
+            raise OptionError(f"milestones: '{self.milestones}' is not a list of epochs, as in 170,200") from None
 
     @property
     def source_shares(self) -> dict[str, float]:

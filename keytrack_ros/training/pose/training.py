@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,15 +18,17 @@ from keytrack_ros.errors import DataError
 from keytrack_ros.estimation.heatmaps import decode
 from keytrack_ros.estimation.hrnet import build_hrnet
 from keytrack_ros.poses import BoolArray, FloatArray, ImageArray, IntArray
+from keytrack_ros.training.common.export import NO_LICENCE
 from keytrack_ros.training.common.log import Panel, sheet
 from keytrack_ros.training.common.run import Part, Progress, TrainingRun
-from keytrack_ros.training.common.setup import average_into, averaged_weights, cosine_rate, open_optimiser
+from keytrack_ros.training.common.setup import average_into, cosine_rate, open_optimiser, stepped_rate
 from keytrack_ros.training.common.shares import source_shares
 from keytrack_ros.training.pose import augment
 from keytrack_ros.training.pose.data import People, backgrounds, load_people
 from keytrack_ros.training.pose.export import export_pose
 from keytrack_ros.training.pose.negatives import draw_background
 from keytrack_ros.training.pose.options import PoseTrainOptions
+from keytrack_ros.training.pose.start import start_weights
 
 SURROUNDED = 0.9
 """A person whose box is at least this part of its image's width or height stands in a crop without surroundings."""
@@ -111,13 +114,13 @@ class PoseTraining(TrainingRun[PoseEpoch]):
         self.network = build_hrnet(options.variant, skeleton.COUNT).to(self.device, memory_format=layout)  # type: ignore[call-overload]
         self.averaged = build_hrnet(options.variant, skeleton.COUNT).to(self.device, memory_format=layout)  # type: ignore[call-overload]
         if options.start and not resume:
-            self.network.load_state_dict(averaged_weights(Path(options.start), self.network))
+            self.network.load_state_dict(start_weights(Path(options.start), self.network))
         for part in self._frozen():
             part.requires_grad_(False)
         self.averaged.load_state_dict(self.network.state_dict())
         self.averaged.eval()
         self._optimiser = open_optimiser(options.optimiser, self.network, options.weight_decay)
-        self._coming: Future[PoseBatch] | None = None
+        self._coming: deque[Future[PoseBatch]] = deque()
         if resume:
             self.restore()
 
@@ -135,21 +138,23 @@ class PoseTraining(TrainingRun[PoseEpoch]):
         return sheet([augment.draw_sample(sample) for sample in self.samples(self.options.steps - 1)], columns=8)
 
     def export(self) -> list[Path]:
-        return export_pose(self.averaged, self.folder, self.options)
+        return export_pose(self.averaged, self.folder, self.options, self.options.licence or NO_LICENCE)
 
     def parts(self) -> Mapping[str, Part]:
         return {"network": self.network, "averaged": self.averaged, "optimiser": self._optimiser}
 
     def run(self, report: Callable[[Progress], None], stopped: Callable[[], bool] = lambda: False) -> None:
-        """As `TrainingRun.run`; the next batch is prepared while the network trains on the last."""
-        with ThreadPoolExecutor(1) as self._pool:
-            self._coming = None
+        """As `TrainingRun.run`; the next batches are prepared while the network trains on the last."""
+        with ThreadPoolExecutor(self.options.loaders) as self._pool:
+            self._coming = deque()
             super().run(report, stopped)
+            for batch in self._coming:
+                batch.cancel()
 
     def train_step(self) -> Mapping[str, float]:
         batch = self._next_batch()
         for group in self._optimiser.param_groups:
-            group["lr"] = cosine_rate(self.step, self.options)
+            group["lr"] = self._rate(self.step)
         self.network.train()
         for part in self._frozen():
             part.eval()
@@ -161,6 +166,11 @@ class PoseTraining(TrainingRun[PoseEpoch]):
         # A short memory at first, or the average would keep the random weights.
         average_into(self.averaged, self.network, min(self.options.ema, (1 + self.step) / (10 + self.step)))
         return {"loss": loss.item()}
+
+    def _rate(self, step: int) -> float:
+        if self.options.milestones:
+            return stepped_rate(step, self.options, self.options.milestone_steps)
+        return cosine_rate(step, self.options)
 
     def _frozen(self) -> list[nn.Module]:
         """The parts that keep their weights and statistics."""
@@ -180,7 +190,7 @@ class PoseTraining(TrainingRun[PoseEpoch]):
             step=self.step,
             seconds=seconds,
             width=size[0],
-            learning_rate=cosine_rate(self.step - 1, self.options),
+            learning_rate=self._rate(self.step - 1),
             loss=means["loss"],
             pckh=float(np.mean(known)) if known else float("nan"),
             rejected=self.rejected([score for _, scores in found for score in scores], size),
@@ -223,6 +233,9 @@ class PoseTraining(TrainingRun[PoseEpoch]):
         people = self.people
         background = occluder = None
         image, box = people.image(row), people.boxes[row]
+        if self.options.augmentation == "hrnet":
+            labels = people.keypoints[row], people.weights[row], people.present[row]
+            return augment.hrnet_sample(image, box, *labels, self.options.size_at(step), rng)
         alone = ((box[2:] - box[:2]) / image.shape[1::-1]).max() >= SURROUNDED
         if self._backgrounds and alone and rng.random() < _BACKGROUND_SHARE:
             background = self._backgrounds[int(rng.integers(len(self._backgrounds)))]
@@ -253,11 +266,9 @@ class PoseTraining(TrainingRun[PoseEpoch]):
         return image[top:bottom, left:right] if min(right - left, bottom - top) >= 16 else None
 
     def _next_batch(self) -> PoseBatch:
-        coming = self._coming or self._pool.submit(self.batch, self.step)
-        following = self.step + 1
-        batch = coming.result()
-        self._coming = self._pool.submit(self.batch, following) if following < self.options.steps else None
-        return batch
+        ahead = range(self.step + len(self._coming), min(self.step + self.options.loaders + 1, self.options.steps))
+        self._coming.extend(self._pool.submit(self.batch, step) for step in ahead)
+        return self._coming.popleft().result()
 
     def _forward(self, network: nn.Module, crops: Tensor) -> Tensor:
         crops = crops.to(self.device, memory_format=torch.channels_last)

@@ -10,6 +10,7 @@ from keytrack_ros.training.pose.augment import (
     _behind,
     augmented_sample,
     heatmaps,
+    hrnet_sample,
     plain_sample,
 )
 from test.training.pose.toy_poses import FIGURE, figure
@@ -108,3 +109,23 @@ def test_a_pasted_person_hides_keypoints_and_has_none_of_their_own():
         assert 0.02 < (after > 128).mean() < 0.8
         hidden += covered.sum()
     assert hidden > 20
+
+
+def test_hrnets_augmentation_scales_turns_and_mirrors_and_changes_nothing_else():
+    image = np.full((140, 100, 3), 90, np.uint8)
+    heights, turned, mirrored = [], 0, 0
+    for seed in range(200):
+        sample = hrnet_sample(image, BOX, FIGURE, WEIGHTS, KNOWN, (96, 128), np.random.default_rng(seed))
+        assert set(np.unique(sample.crop)) <= set(range(91))  # no noise, no colour: only black beyond the border
+        assert sample.weights.tolist() == WEIGHTS.tolist()
+        head, foot = (sample.keypoints[skeleton.INDEX[name]] for name in ("head_top", "left_ankle"))
+        heights.append(float(np.linalg.norm(head - foot)))
+        shoulders = (sample.keypoints[skeleton.INDEX[f"{side}_shoulder"]] for side in ("left", "right"))
+        left, right = shoulders
+        axis = np.linalg.det([foot - head, left - right])
+        before = np.linalg.det([FIGURE[13] - FIGURE[2], FIGURE[3] - FIGURE[4]])
+        mirrored += axis * before < 0
+        turned += abs((foot - head)[0] / (foot - head)[1]) > 0.25
+    assert mirrored == 0  # mirrored people have their sides exchanged: left stays the person's own
+    assert 60 < turned < 150
+    assert max(heights) / min(heights) > 1.8

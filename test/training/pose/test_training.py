@@ -12,7 +12,9 @@ from keytrack_ros import skeleton  # noqa: E402
 from keytrack_ros.errors import DataError, OptionError  # noqa: E402
 from keytrack_ros.estimation import Estimator, EstimatorOptions  # noqa: E402
 from keytrack_ros.estimation.hrnet import build_hrnet  # noqa: E402
-from keytrack_ros.training.common.setup import average_into, cosine_rate  # noqa: E402
+from keytrack_ros.inference.cards import load_card  # noqa: E402
+from keytrack_ros.training.common.export import NO_LICENCE  # noqa: E402
+from keytrack_ros.training.common.setup import average_into, cosine_rate, stepped_rate  # noqa: E402
 from keytrack_ros.training.pose.data import load_people  # noqa: E402
 from keytrack_ros.training.pose.export import export_pose  # noqa: E402
 from keytrack_ros.training.pose.options import PoseTrainOptions  # noqa: E402
@@ -180,3 +182,47 @@ def test_samples_are_drawn_in_rows_of_eight(data, tmp_path):
     assert sheet.shape == (64, 8 * 64, 3)  # four crops, the row is filled up
     assert sheet[:, : 4 * 64].any()
     assert not sheet[:, 4 * 64 :].any()
+
+
+def test_the_papers_learning_rate_falls_to_a_tenth_at_each_milestone(data, tmp_path):
+    options = dataclasses.replace(
+        TINY, epochs=20, warm_up=0.0, learning_rate=1e-4, milestones="10,15", half_size_epochs=0
+    )
+    assert options.milestone_steps == [20, 30]
+    rates = [stepped_rate(step, options, options.milestone_steps) for step in (0, 19, 20, 29, 30, 39)]
+    assert rates == pytest.approx([1e-4, 1e-4, 1e-5, 1e-5, 1e-6, 1e-6])
+    run = trained(data, tmp_path, dataclasses.replace(options, epochs=2, milestones="1", optimiser="adam"))
+    assert [epoch.learning_rate for epoch in run.log] == pytest.approx([1e-4, 1e-5])
+    with pytest.raises(OptionError, match="milestones: '10;15' is not a list of epochs"):
+        dataclasses.replace(TINY, milestones="10;15")
+
+
+def test_any_number_of_loaders_gives_the_same_weights(data, tmp_path):
+    one = trained(data, tmp_path / "one")
+    many = trained(data, tmp_path / "many", dataclasses.replace(TINY, loaders=3))
+    for a, b in zip(one.network.parameters(), many.network.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_run_starts_from_the_backbone_of_a_published_checkpoint(data, tmp_path):
+    torch.manual_seed(5)
+    published = build_hrnet("w16_small", 17)
+    state = {f"backbone.{k}" if "final" not in k else f"head.{k}": v for k, v in published.state_dict().items()}
+    torch.save({"state_dict": state, "meta": {}}, tmp_path / "coco.pth")
+    run = PoseTraining(data, tmp_path, dataclasses.replace(TINY, start=str(tmp_path / "coco.pth")))
+    assert torch.equal(run.network.conv1.weight, published.conv1.weight)
+    assert torch.equal(
+        run.network.stage4[0].branches[0][0].conv1.weight, published.stage4[0].branches[0][0].conv1.weight
+    )
+    assert run.network.final_layer.weight.shape[0] == 15  # its own, as the joints differ
+    del state["backbone.conv1.weight"]
+    torch.save(state, tmp_path / "other.pth")
+    with pytest.raises(DataError, match=r"other\.pth: not the backbone of this network: 'conv1\.weight' and 0 more"):
+        PoseTraining(data, tmp_path, dataclasses.replace(TINY, start=str(tmp_path / "other.pth")))
+
+
+def test_the_licence_goes_into_the_model_file(data, tmp_path):
+    for name, licence in (("a", "CC BY 4.0"), ("b", "")):
+        run = trained(data, tmp_path / name, dataclasses.replace(TINY, epochs=1, half_size_epochs=0, licence=licence))
+        card = load_card(run.export()[-1])
+        assert card.licence == (licence or NO_LICENCE)
