@@ -371,7 +371,7 @@ def asked(tracks: Tracks, matcher: EntailmentMatcher) -> tuple[FloatArray, IntAr
     """What a tracker asks with annotated keypoints: probabilities and ground truth of all its candidate pairs."""
     answers, ground_truth = [], []
     for video, (width, height) in enumerate(tracks.sizes.astype(int).tolist()):
-        for steps in sequences(tracks, video, 1, False):
+        for steps in sequences(tracks, video, 1, "annotated"):
             for now, step in enumerate(steps):
                 before = steps[max(now - matcher.card.memory_frames, 0) : now][::-1]
                 past = Poses.concatenate([other.poses for other in before])

@@ -171,13 +171,13 @@ def recoloured(pixels: ImageArray, rng: np.random.Generator) -> ImageArray:
         grey = cv2.cvtColor(result, cv2.COLOR_BGR2GRAY)[..., None]
         mix = 1.0 if rng.random() < 0.3 else rng.uniform(0.2, 0.9)
         result = np.asarray(cv2.addWeighted(np.repeat(grey, 3, 2), mix, result, 1 - mix, 0), np.uint8)
-    chance = rng.random()
-    if chance < 0.1:
+    draw = rng.random()
+    if draw < 0.1:
         result = np.asarray(cv2.GaussianBlur(result, (0, 0), rng.uniform(0.4, 1.6)), np.uint8)
-    elif chance < 0.18:
+    elif draw < 0.18:
         _, data = cv2.imencode(".jpg", result, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 80))])
         result = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
-    elif chance < 0.24:
+    elif draw < 0.24:
         noise = rng.integers(-12, 13, result.shape, np.int16)
         result = np.clip(result.astype(np.int16) + noise, 0, 255).astype(np.uint8)
     return result

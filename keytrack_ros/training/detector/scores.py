@@ -55,10 +55,10 @@ def matched(
     """
     scores: list[FloatArray] = [np.zeros(0)]
     right = [np.zeros(0, bool)]
-    for (boxes, score), (truth, sure) in zip(found, labels, strict=True):
+    for (boxes, score), (ground_truth, sure) in zip(found, labels, strict=True):
         order = np.argsort(-score, kind="stable")
-        overlap = box_iou(boxes[order][:, None], truth[None])  # [n, m]
-        doubtful = truth[~sure]
+        overlap = box_iou(boxes[order][:, None], ground_truth[None])  # [n, m]
+        doubtful = ground_truth[~sure]
         covered = (_part_inside(boxes[order], doubtful) > 0.5).any(1) | (overlap[:, ~sure] >= iou).any(1)
         free = sure.copy()
         hit = np.zeros(len(order), bool)
