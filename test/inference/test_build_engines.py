@@ -63,7 +63,9 @@ def test_a_tracker_that_may_build_changes_over_with_all_three_networks(toy_netwo
     go_on = threading.Event()
     monkeypatch.setattr(stand_in_tensorrt, "during_build", lambda: go_on.wait(60))
     inference = InferenceOptions(models=str(toy_networks), precision="fp32", allow_engine_build=True, threads=1)
-    tracker = TrackerOptions(model=matcher, gating=False)  # the matching network is asked about every frame
+    tracker = TrackerOptions(
+        model=matcher, gating=False, confirm_frames=1
+    )  # the matching network is asked about every frame
     pipeline = Pipeline.from_options(PipelineOptions(tracker=tracker, inference=inference))
     finder = pipeline._finder
     sessions = [stage._session for stage in (finder._detector, finder._estimator)]
