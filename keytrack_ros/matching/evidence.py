@@ -20,7 +20,7 @@ TAIL = 4.0
 CONSTANT = 0.0
 """Log-odds of a box that lies as far off as one expects, against a box of another person."""
 
-POSE_WEIGHT = 0.5
+POSE_WEIGHT = 1.0
 """Weight of the network's log-odds where no keypoint is contested …"""
 
 CONTESTED_WEIGHT = 0.0
