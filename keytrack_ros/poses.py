@@ -196,7 +196,7 @@ class Poses:
         return Poses(**{field.name: np.concatenate([getattr(p, field.name) for p in parts]) for field in fields(Poses)})
 
 
-def keypoint_boxes(keypoints: FloatArray, scores: FloatArray) -> FloatArray:
+def keypoint_boxes(keypoints: FloatArray, scores: FloatArray | BoolArray) -> FloatArray:
     """Extent of the keypoints present (score > 0).
 
     Takes keypoints [P, 15, 2] and scores [P, 15]; returns [P, 4] float32 x_min, y_min, x_max, y_max; zeros for a pose

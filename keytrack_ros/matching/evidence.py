@@ -12,7 +12,7 @@ import numpy as np
 
 from keytrack_ros.matching.boxes import Overlap, box_centers, exists
 from keytrack_ros.matching.matcher import ExpectedBoxes
-from keytrack_ros.poses import FloatArray
+from keytrack_ros.poses import BoolArray, FloatArray
 
 TAIL = 4.0
 """Degrees of freedom of the t-distributions of box errors: detectors also make gross ones."""
@@ -54,7 +54,7 @@ def _surprise(squares: FloatArray, axes: int) -> FloatArray:
     return np.asarray((TAIL + axes) / 2 * np.log1p(squares / TAIL))
 
 
-def combined_logits(network: FloatArray, box: FloatArray, rivals: Overlap, visible: FloatArray) -> FloatArray:
+def combined_logits(network: FloatArray, box: FloatArray, rivals: Overlap, visible: BoolArray) -> FloatArray:
     """Log-odds [P, T] of all evidence.
 
     Args:

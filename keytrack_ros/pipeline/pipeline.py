@@ -20,7 +20,8 @@ from keytrack_ros.pipeline.pose_finder import CameraFrame, FinderOptions, PoseFi
 from keytrack_ros.poses import ImageArray, Poses
 from keytrack_ros.timing import SteadyTime
 from keytrack_ros.toks import ToksOptions
-from keytrack_ros.tracker.tracker import Comparison, PoseTracker, TrackerOptions, published
+from keytrack_ros.tracker.options import TrackerOptions
+from keytrack_ros.tracker.tracker import Comparison, PoseTracker, published
 
 STAGES = ("detection", "estimation", "toks", "tracking")
 

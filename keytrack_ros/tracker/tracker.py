@@ -258,13 +258,13 @@ class PoseTracker:
             ids[row] = self._next_id
             self._next_id += 1
         pose_scores = seen.mean_scores.tolist()
-        for row, track_id in enumerate(ids.tolist()):
+        for pose, track_id in enumerate(ids.tolist()):
             if track_id not in row_of:
                 continue
             self._tracks[row_of[track_id]].add(
-                Sighting(self._frame, stamp, self._camera, seen.keypoints[row], seen.scores[row], seen.boxes[row]),
-                pose_score=pose_scores[row],
-                carried=bool(poses.carried[row]),
+                Sighting(self._frame, stamp, self._camera, seen.keypoints[pose], seen.scores[pose], seen.boxes[pose]),
+                pose_score=pose_scores[pose],
+                carried=bool(poses.carried[pose]),
                 options=options,
             )
 

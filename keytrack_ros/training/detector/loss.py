@@ -123,7 +123,8 @@ def _inside(boxes: Tensor, points: Tensor) -> Tensor:
     """[G, 4], [A, 2] → [G, A] bool."""
     x, y = points[:, 0], points[:, 1]
     left, top, right, bottom = boxes.T[..., None]  # [G, 1] each
-    return (x > left) & (x < right) & (y > top) & (y < bottom)
+    inside: Tensor = (x > left) & (x < right) & (y > top) & (y < bottom)
+    return inside
 
 
 def _assigned(predicted: Tensor, logits: Tensor, found: Predictions, boxes: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ and pasted over each other) and compared with two annotated videos, see `bench/c
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from keytrack_ros import skeleton
@@ -43,9 +45,9 @@ def full_boxes(points: FloatArray, present: BoolArray, rng: np.random.Generator)
     size = extent[..., 2:] - extent[..., :2]
     height = np.maximum(size.max(-1), 4)[..., None]
     margin = np.stack([rng.uniform(low, high, shape[0]) for low, high in ((0.01, 0.09), (-0.03, 0.08))], -1)
-    bottom = rng.uniform(0.02, 0.13, shape[0])
+    bottom = np.asarray(rng.uniform(0.02, 0.13, shape[0]))
     grown = np.concatenate([-margin, margin[:, :1], bottom[:, None]], 1)[:, None, None] * height
-    return np.asarray((extent + grown) * present.any(-1)[..., None], np.float32)
+    return np.asarray((extent + grown) * np.asarray(present.any(-1))[..., None], np.float32)
 
 
 def depth_order(boxes: FloatArray, rng: np.random.Generator) -> BoolArray:
@@ -107,7 +109,7 @@ def captured(
     return new_points, new_scores, present | capture
 
 
-def _of_others(values: FloatArray | BoolArray, other: IntArray) -> FloatArray:
+def _of_others(values: Any, other: IntArray) -> Any:
     """Values [S, F, P, …] of the people that `other` [S, F, P] names."""
     extra = values.ndim - other.ndim
     return np.take_along_axis(values, other.reshape(*other.shape, *(1,) * extra), 2)

@@ -166,7 +166,7 @@ def detected(composer: SceneComposer, scenes: Scenes, rng: np.random.Generator) 
     kind = rng.choice(len(BOX_SHARES), count, p=BOX_SHARES)
     boxes, merged = detected_boxes(boxes, behind, points, kept, np.maximum(level, 0.3) * (kind == 3), rng)
     kept &= ~merged[..., None]
-    added, of = duplicates(kept.any(-1), (level > 0) & (rng.random(count) < DUPLICATE_SHARE), rng)
+    added, of = duplicates(np.asarray(kept.any(-1)), (level > 0) & (rng.random(count) < DUPLICATE_SHARE), rng)
     rows = np.nonzero(added)
     source = (*rows[:2], of[rows])
     spread = 0.03 * np.sqrt(np.maximum(np.prod(boxes[source][:, 2:] - boxes[source][:, :2], -1), 1))
