@@ -228,7 +228,7 @@ def results(video: Path, frames: int, out: Path, tracked: Tracked, interrupted: 
             if poses is None:
                 continue
             height, width = frame.image_bgr.shape[:2]
-            statistics.add(poses, {})
+            statistics.add(poses)
             tracks.write(poses, frame.index, (width, height), file_name=frame.name)
             trails.update(poses)
             drawn = draw_poses(frame.image_bgr, poses, trails=trails)

@@ -36,7 +36,7 @@ class TextFile:
         try:
             self._file = self._part.open("w", encoding="utf-8")
         except OSError as error:
-            raise output_error(self._part, error) from None
+            raise output_error(self.path, error) from None
 
     @property
     def closed(self) -> bool:
@@ -47,7 +47,7 @@ class TextFile:
             self._file.write(text)
         except OSError as error:
             self.discard()
-            raise output_error(self._part, error) from None
+            raise output_error(self.path, error) from None
 
     def finish(self) -> None:
         """Gives the file its name. The second call does nothing."""
@@ -58,7 +58,7 @@ class TextFile:
             self._part.replace(self.path)
         except OSError as error:
             self.discard()
-            raise output_error(self._part, error) from None
+            raise output_error(self.path, error) from None
 
     def discard(self) -> None:
         """Gives the file up."""

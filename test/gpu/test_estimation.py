@@ -33,7 +33,7 @@ def test_keypoints_of_real_people_are_within_half_a_pixel(shared_data: Path, dev
     card, options = find_model(PoseCard), EstimatorOptions(flip_test=True)
     network = BatchedNetwork(load_pose(card), (3, card.input.size[1], card.input.size[0]), device, half)
     on_device = DeviceEstimator(card, network, options)
-    reference = Estimator(options, InferenceOptions(device="cpu", threads=1))
+    reference = Estimator(options, InferenceOptions(device="cpu", threads=1, precision="fp32"))
     distances, changes = [], []
     for entry in truth["images"][::20]:
         boxes = np.array([a["bbox"] for a in truth["annotations"] if a["image_id"] == entry["id"]], np.float32)

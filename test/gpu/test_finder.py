@@ -203,7 +203,8 @@ def test_real_people_have_the_same_poses_and_ids_in_torch(shared_data, device, c
     options = PipelineOptions(
         estimator=EstimatorOptions(flip_test=True),
         toks=ToksOptions(skip_iou=1.0),
-        inference=InferenceOptions(device="cpu", threads=1),
+        tracker=TrackerOptions(publish_tentative=True),
+        inference=InferenceOptions(device="cpu", threads=1, precision="fp32"),
     )
     sessions = Pipeline.from_options(options)
     with caplog.at_level(logging.INFO):
