@@ -139,7 +139,7 @@ class TestTracksOfAllKinds:
         assert np.isfinite([run.log[-1].loss, run.log[-1].validation_loss]).all()
 
     @pytest.mark.parametrize(
-        ("options", "text"), [(TINY, "hardly any pair"), (TRACKS, "nobody in the tracks is seen in two frames")]
+        ("options", "text"), [(TINY, "hardly any pair"), (TRACKS, "no person in the tracks is seen in two frames")]
     )
     def test_videos_of_one_frame_alone_give_a_plain_error(self, tmp_path, options, text):
         tracks = load_tracks(write_tracks(tmp_path / "data", frames=1))
