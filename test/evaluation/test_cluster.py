@@ -62,10 +62,13 @@ def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             client.wait_for_workers(2, timeout=90)
         yield address
     finally:
-        for process in processes:
+        for process in reversed(processes):  # a worker says goodbye to its scheduler, and waits where that is gone
             process.terminate()
-        for process in processes:
-            process.wait(30)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(10)
 
 
 def test_jobs_are_done_by_the_workers(scheduler: str) -> None:
