@@ -46,7 +46,7 @@ def test_boxes_that_a_detected_one_covers_are_not_estimated_again():
     assert not_detected(carried[:0], detected, ToksOptions()).shape == (0, 4)
 
 
-def test_of_two_poses_of_one_person_the_detected_one_stays_or_as_in_the_paper_the_surer_one():
+def test_of_two_duplicates_the_detected_one_stays_or_as_in_the_paper_the_one_with_the_higher_score():
     weak_but_detected = people((100, 200), score=0.5)
     sure_and_carried = people((102, 200), score=0.8, carried=[True], box_scores=[np.nan])
     both, paper = Poses.concatenate([weak_but_detected, sure_and_carried]), ToksOptions(detected_first=False)
@@ -56,7 +56,7 @@ def test_of_two_poses_of_one_person_the_detected_one_stays_or_as_in_the_paper_th
     assert keep_best(both[[1, 0]], paper).tolist() == [0]
 
 
-def test_of_two_detected_poses_of_one_person_the_surer_stays():
+def test_of_two_detected_duplicates_the_one_with_the_higher_score_stays():
     poses = Poses.concatenate([people((100, 200), score=0.5), people((102, 200), score=0.8)])
     assert keep_best(poses, ToksOptions()).tolist() == [1]
 
@@ -93,7 +93,7 @@ def test_equal_scores_keep_the_detected_pose():
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 12), st.floats(0, 1))
-def test_whoever_stays_is_unlike_the_others_and_whoever_goes_is_like_a_surer_one(seed, count, threshold):
+def test_kept_poses_differ_and_each_removed_one_resembles_one_with_a_higher_score(seed, count, threshold):
     rng = np.random.default_rng(seed)
     places = [tuple(rng.uniform((100, 100), (200, 200))) for _ in range(count)]
     poses = people(*places).with_fields(scores=rng.uniform(0.3, 1, (count, 15)))
@@ -102,5 +102,5 @@ def test_whoever_stays_is_unlike_the_others_and_whoever_goes_is_like_a_surer_one
     for a in kept:
         assert all(likeness[a, b] <= threshold for b in kept if b != a)
     for gone in set(range(count)) - set(kept.tolist()):
-        surer = [k for k in kept if poses.mean_scores[k] >= poses.mean_scores[gone]]
-        assert likeness[gone, surer].max() > threshold
+        higher = [k for k in kept if poses.mean_scores[k] >= poses.mean_scores[gone]]
+        assert likeness[gone, higher].max() > threshold

@@ -176,7 +176,7 @@ def _without_messages(images: Recording) -> Iterator[Recorded[None]]:
     try:
         for image in images:
             yield Recorded(image.stamp_ns, image.recorded_ns, image.index, None, image.stretch, image.mended)
-    except Exception:
+    except Exception:  # the same error comes again when the messages are read, and is reported there
         return
 
 

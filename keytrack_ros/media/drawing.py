@@ -146,7 +146,7 @@ def _draw_person(canvas: ImageArray, poses: Poses, row: int, minimum_score: floa
         right = skeleton.NAMES[a].startswith("right_") or skeleton.NAMES[b].startswith("right_")
         _limb(canvas, points[a], points[b], _scaled(color, _RIGHT_SIDE if right else 1.0), width, dashed=carried)
     for k in map(int, np.flatnonzero(shown)):
-        # The surer, the larger: from 0.7 to 1.2 line widths.
+        # Larger for a higher score: from 0.7 to 1.2 line widths.
         radius = width * (0.7 + 0.5 * min(1.0, float(poses.scores[row, k]))) + 0.4
         fixed = round(radius * (1 << _SHIFT))
         center = _point(points[k])

@@ -61,12 +61,12 @@ def test_switches_name_frame_person_and_ids() -> None:
 def test_sweep_is_the_score_of_what_is_sure_enough() -> None:
     pair = exchanged()
     parts = score_sequence(pair, CLEAN, (0.0, 0.5, 0.95))
-    (everyone, surer, nobody) = sweep_totals([parts], CLEAN)
+    (everyone, confident, nobody) = sweep_totals([parts], CLEAN)
     whole = score(pair.ground_truth, pair.prediction)
     assert everyone == pytest.approx((whole.totals["AP"], whole.totals["MOTA"]))
     # Of 12 people 6 are left, whose id switches once; the hands lack one of 6 more.
     mota = [100 * (1 - (6 + missing + 1) / 12) for missing in (0, 1)]
-    assert surer[1] == pytest.approx((13 * mota[0] + 2 * mota[1]) / 15)
+    assert confident[1] == pytest.approx((13 * mota[0] + 2 * mota[1]) / 15)
     assert nobody == (0, 0)
 
 

@@ -42,7 +42,7 @@ class TestOverlap:
         found = rivals(poses)
         assert (found.contested[:2] > 0.95).all()
         assert (found.contested[2] == 0).all()
-        assert (found.claim[0] > 0.3).all()  # the surer pose has the better claim
+        assert (found.claim[0] > 0.3).all()  # the pose with the higher score has the better claim
         np.testing.assert_allclose(found.claim[1], -found.claim[0], atol=0.02)
 
     def test_a_missing_keypoint_contests_nothing(self):
