@@ -30,6 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "matching": NETWORKS | {"geometry"},
     "tracker": NETWORKS | {"geometry", "matching"},
     "explanation": VOCABULARY | {"geometry", "matching", "tracker"},
+    "lifting": VOCABULARY,
     "gpu": NETWORKS | {"detection", "estimation", "geometry", "pipeline", "toks"},
     "pipeline": NETWORKS | {"detection", "estimation", "geometry", "gpu", "matching", "toks", "tracker"},
     "media": VOCABULARY | {"explanation", "geometry", "matching"},
