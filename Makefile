@@ -3,11 +3,12 @@
 # make test   runs the whole test suite
 # make lint   ruff and mypy
 # make gpu-check   all that needs an NVIDIA GPU: tests, engines, times; written to docs/results-gpu.md
+# make release-check   versions, changelog, package.xml and the wheel, before a release
 # make docs   the documentation site in build/site/; `make reference` first, after options or messages changed
 
 VENV := .venv/bin
 
-.PHONY: all setup dev demo test lint gpu-check docs reference clean
+.PHONY: all setup dev demo test lint gpu-check release-check docs reference clean
 all: setup
 
 setup:
@@ -27,6 +28,9 @@ lint: dev
 
 gpu-check: dev
 	@$(VENV)/python scripts/gpu_check.py
+
+release-check: dev
+	@$(VENV)/python scripts/release_check.py
 
 docs: dev
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/mkdocs build --strict --quiet && echo build/site/index.html

@@ -9,6 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from mcap.reader import make_reader
+from mcap_ros2.decoder import DecoderFactory
 from rosbags.highlevel import AnyReader
 
 from keytrack_ros.errors import InputError, OutputError
@@ -109,6 +111,23 @@ class TestBag:
         assert len(frames[1].poses) == 0
         for name in ("keypoints", "scores", "boxes", "box_scores", "carried", "track_ids", "match_scores", "ages"):
             np.testing.assert_array_equal(getattr(frames[0].poses, name), getattr(poses, name), err_msg=name)
+
+    def test_a_reader_without_our_messages_decodes_it(self, tmp_path: Path) -> None:
+        """mcap-ros2-support, as Foxglove, has nothing but the definitions in the file."""
+        poses = two_people()
+        with BagWriter(tmp_path / "bag") as bag:
+            bag.write_poses(poses, STAMP_NS, (640, 480), frame_id="camera")
+        (file,) = (tmp_path / "bag").glob("*.mcap")
+        with file.open("rb") as stream:
+            ((schema, _, _, message),) = make_reader(
+                stream, decoder_factories=[DecoderFactory()]
+            ).iter_decoded_messages()
+        assert schema.name == "keytrack_ros/msg/TrackedPoseArray"
+        assert (message.header.frame_id, message.image_width) == ("camera", 640)
+        assert [pose.track_id for pose in message.poses] == poses.track_ids.tolist()
+        np.testing.assert_array_equal(
+            [[(point.x, point.y) for point in pose.keypoints] for pose in message.poses], poses.keypoints
+        )
 
     def test_log_time_is_the_stamp_and_images_are_jpeg(self, tmp_path: Path) -> None:
         image = np.full((40, 60, 3), (10, 120, 240), np.uint8)
