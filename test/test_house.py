@@ -12,7 +12,7 @@ from test.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "keytrack_ros"
 
-VOCABULARY = {"errors", "options", "poses", "skeleton", "timing"}
+VOCABULARY = {"errors", "events", "options", "poses", "skeleton", "timing"}
 NETWORKS = VOCABULARY | {"inference"}
 
 # What each folder (or module beside the folders) may import, apart from itself.
@@ -21,6 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "options": {"errors"},
     "skeleton": {"errors"},
     "poses": {"errors", "skeleton"},
+    "events": {"poses"},
     "timing": set(),
     "geometry": VOCABULARY,
     "inference": VOCABULARY,

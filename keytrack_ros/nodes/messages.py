@@ -1,13 +1,17 @@
-"""rclpy's messages: tracked people, the skeleton, stamps as numbers."""
+"""rclpy's messages: tracked people, what happens to tracks, the skeleton, stamps as numbers."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from builtin_interfaces.msg import Time
 from std_msgs.msg import Header
 
 from keytrack_ros import skeleton
+from keytrack_ros.events import TrackEvent
 from keytrack_ros.media.pose_messages import PoseMessageTypes, to_pose_array
-from keytrack_ros.msg import Keypoint, SkeletonInfo, TrackedPose, TrackedPoseArray
+from keytrack_ros.msg import Keypoint, SkeletonInfo, TrackedPose, TrackedPoseArray, TrackEvents
+from keytrack_ros.msg import TrackEvent as TrackEventMessage
 from keytrack_ros.poses import Poses
 from keytrack_ros.timing import NANOSECONDS
 
@@ -28,6 +32,12 @@ def to_message(poses: Poses, header: Header, frame_size: tuple[int, int]) -> Tra
     if len(poses) and poses.track_ids.min() < 1:
         raise ValueError("a pose without a track id cannot be published")
     return to_pose_array(poses, header, frame_size, _TYPES)
+
+
+def to_events_message(events: Iterable[TrackEvent], header: Header) -> TrackEvents:
+    """What happened to tracks in the image with this header."""
+    messages = [TrackEventMessage(track_id=event.track_id, type=int(event.kind)) for event in events]
+    return TrackEvents(header=header, events=messages)
 
 
 def skeleton_info() -> SkeletonInfo:

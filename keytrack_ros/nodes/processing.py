@@ -17,10 +17,10 @@ from visualization_msgs.msg import MarkerArray
 from keytrack_ros.errors import InputError, KeytrackError, OptionError
 from keytrack_ros.media.drawing import Trails, draw_poses
 from keytrack_ros.media.pixels import BitDepth
-from keytrack_ros.msg import SkeletonInfo, TrackedPoseArray
+from keytrack_ros.msg import SkeletonInfo, TrackedPoseArray, TrackEvents
 from keytrack_ros.nodes.images import converter, to_bgr, to_image_message
 from keytrack_ros.nodes.markers import to_markers
-from keytrack_ros.nodes.messages import skeleton_info, stamp_to_ns, to_message
+from keytrack_ros.nodes.messages import skeleton_info, stamp_to_ns, to_events_message, to_message
 from keytrack_ros.nodes.publishing import advertise, try_publish
 from keytrack_ros.nodes.qos import keep_last
 from keytrack_ros.nodes.statistics import Statistics
@@ -86,6 +86,7 @@ class FrameProcessor:
         self._node = node
         try:
             self._poses = advertise(node, TrackedPoseArray, "~/poses", keep_last(10, "reliable"))
+            self._events = advertise(node, TrackEvents, "~/track_events", keep_last(100, "reliable"))
             self._debug_image = advertise(node, Image, "~/debug_image", keep_last(1, "reliable"))
             self._markers = advertise(node, MarkerArray, "~/markers", keep_last(1, "reliable"))
         except KeytrackError:
@@ -110,7 +111,7 @@ class FrameProcessor:
 
     def close(self) -> None:
         """Takes the publishers away and frees the networks. `process` is not called afterwards."""
-        for publisher in (self._poses, self._debug_image, self._markers, self._skeleton):
+        for publisher in (self._poses, self._events, self._debug_image, self._markers, self._skeleton):
             self._node.destroy_publisher(publisher)
         self._pipeline.close()
 
@@ -204,6 +205,8 @@ class FrameProcessor:
     def _publish(self, poses: Poses, image: ImageArray, header: Header) -> None:
         size = image.shape[1], image.shape[0]
         self._poses.publish(to_message(poses, header, size))
+        if self._pipeline.events:
+            self._events.publish(to_events_message(self._pipeline.events, header))
         extras = []
         if self._markers.get_subscription_count():
             extras.append((self._markers, to_markers(poses, header, size)))

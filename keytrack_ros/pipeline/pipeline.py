@@ -11,6 +11,7 @@ import numpy as np
 from keytrack_ros.detection import DetectorOptions
 from keytrack_ros.errors import InputError, ModelError, OptionError
 from keytrack_ros.estimation import EstimatorOptions
+from keytrack_ros.events import TrackEvent
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.matching.open_matcher import open_matcher
 from keytrack_ros.options import Options, flatten
@@ -121,6 +122,11 @@ class Pipeline:
     def comparison(self) -> Comparison | None:
         """The comparison behind the ids of the last frame; None before the first one."""
         return self._tracker.comparison
+
+    @property
+    def events(self) -> tuple[TrackEvent, ...]:
+        """What happened to all tracks in the last frame; the ends that a reset made come with the next."""
+        return self._tracker.events
 
     def reset(self) -> None:
         """Ends all tracks; the next poses get new ids."""

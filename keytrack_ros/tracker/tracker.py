@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from keytrack_ros.events import TrackEvent, events_between
 from keytrack_ros.matching.boxes import exists, known_boxes
 from keytrack_ros.matching.gating import open_cases, settled_scores
 from keytrack_ros.matching.matcher import Matcher, MatchQuery, TrackMatcher, TrackQuery, TrackScores
@@ -62,6 +63,7 @@ class PoseTracker:
 
     Attributes:
         comparison: of the last frame, see `keytrack_ros.explanation`.
+        events: what happened to tracks in the last frame; tracks that a reset ended are in the next one.
 
     Raises:
         ModelError: that network cannot be loaded.
@@ -75,13 +77,15 @@ class PoseTracker:
             matcher = open_matcher(self.options.model)
         self.matcher = matcher
         self.comparison: Comparison | None = None
+        self.events: tuple[TrackEvent, ...] = ()
+        self._states: dict[int, TrackState] = {}  # of the last frame; outlives a reset, so that its ends are events
         self._next_id = 1
         self._units_known = False  # whether coordinates have been looked at
         self._frame = 0
         self.reset()
 
     def reset(self) -> None:
-        """Ends all tracks."""
+        """Ends all tracks; `events` says so with the next frame."""
         self._tracks: list[Track] = []  # by ascending id; rows of `_motion`
         self._motion = BoxMotion()
         self._frame_size: tuple[int, int] | None = None
@@ -134,7 +138,13 @@ class PoseTracker:
             states=np.array([TrackState.UNTRACKED if track is None else _state(track) for track in tracks], np.uint8),
         )
         self.comparison = replace(compared, tracked=tracked)
+        states = {track.track_id: self._state_now(track) for track in self._tracks}
+        self.events, self._states = events_between(self._states, states), states
         return tracked
+
+    def _state_now(self, track: Track) -> TrackState:
+        lost = track.confirmed and track.last.frame < self._frame
+        return TrackState.LOST if lost else _state(track)
 
     def _warn_of_units(self, poses: Poses, shorter_side: int) -> None:
         """Logs once that coordinates look like fractions of the frame instead of pixels."""
