@@ -18,6 +18,7 @@ from keytrack_ros.errors import InputError, KeytrackError, OptionError
 from keytrack_ros.media.drawing import Trails, draw_poses
 from keytrack_ros.media.pixels import BitDepth
 from keytrack_ros.msg import SkeletonInfo, TrackedPoseArray, TrackEvents
+from keytrack_ros.nodes.detections import DetectionsPublisher
 from keytrack_ros.nodes.images import converter, to_bgr, to_image_message
 from keytrack_ros.nodes.markers import to_markers
 from keytrack_ros.nodes.messages import skeleton_info, stamp_to_ns, to_events_message, to_message
@@ -58,6 +59,7 @@ class FrameProcessor:
         statistics: Statistics,
         networks: SharedNetworks | None = None,
         bits: int = 0,
+        detections: bool = False,
     ) -> None:
         """Loads the networks and makes the publishers.
 
@@ -67,6 +69,7 @@ class FrameProcessor:
             statistics: counts the frames.
             networks: those of the process's cameras; without them the node has its own.
             bits: how many of 16 bits the camera uses; 0 = found from the images.
+            detections: whether to publish boxes as vision_msgs besides.
 
         Raises ModelError or OptionError.
         """
@@ -89,6 +92,7 @@ class FrameProcessor:
             self._events = advertise(node, TrackEvents, "~/track_events", keep_last(100, "reliable"))
             self._debug_image = advertise(node, Image, "~/debug_image", keep_last(1, "reliable"))
             self._markers = advertise(node, MarkerArray, "~/markers", keep_last(1, "reliable"))
+            self._detections = DetectionsPublisher(node) if detections else None
         except KeytrackError:
             self._pipeline.close()
             raise
@@ -113,6 +117,8 @@ class FrameProcessor:
         """Takes the publishers away and frees the networks. `process` is not called afterwards."""
         for publisher in (self._poses, self._events, self._debug_image, self._markers, self._skeleton):
             self._node.destroy_publisher(publisher)
+        if self._detections:
+            self._node.destroy_publisher(self._detections.publisher)
         self._pipeline.close()
 
     def process(self, received: Received) -> None:
@@ -207,6 +213,8 @@ class FrameProcessor:
         self._poses.publish(to_message(poses, header, size))
         if self._pipeline.events:
             self._events.publish(to_events_message(self._pipeline.events, header))
+        if self._detections:
+            self._detections.publish(poses, header)
         extras = []
         if self._markers.get_subscription_count():
             extras.append((self._markers, to_markers(poses, header, size)))

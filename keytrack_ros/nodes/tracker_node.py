@@ -64,6 +64,11 @@ class TrackerNodeOptions(PipelineOptions):
         at_most=16,
         live=False,
     )
+    publish_detections: bool = option(
+        False,
+        "publish boxes and ids on `~/detections` as vision_msgs, too",
+        live=False,
+    )
     no_image_warning_s: float = option(
         5.0,
         "seconds without an image after which the node logs a likely cause",
@@ -156,6 +161,7 @@ class TrackerNode(LifecycleNode):  # type: ignore[misc]
                 self._statistics,
                 self._networks,
                 self._options.options.bits,
+                self._options.options.publish_detections,
             )
         except KeytrackError as error:
             self.get_logger().error(str(error))
