@@ -7,16 +7,20 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keytrack_ros.errors import InputError
 from keytrack_ros.media.bag import ENCODINGS, Bag, BagMessage, one_line
 from keytrack_ros.media.bag_part import BagChannel
+from keytrack_ros.media.ffmpeg import ffmpeg_needed
 from keytrack_ros.media.frames import DEFAULT_FPS, Frame, FrameSource, Selection
 from keytrack_ros.media.pixels import BitDepth
 from keytrack_ros.media.ros_images import image_to_bgr, video_format
 from keytrack_ros.poses import ImageArray
 from keytrack_ros.timing import NANOSECONDS, Recorded, held_images, in_stamp_order, is_set, with_stamps
+
+if TYPE_CHECKING:
+    from keytrack_ros.media.video_messages import Decoded, VideoMessages
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +30,7 @@ IMAGE_TYPES = frozenset(
         "sensor_msgs/msg/CompressedImage",
         "foxglove_msgs/msg/CompressedImage",
         "foxglove_msgs/msg/CompressedVideo",
+        "ffmpeg_image_transport_msgs/msg/FFMPEGPacket",
     }
 )
 _WARNINGS = 3
@@ -93,12 +98,14 @@ class BagSource(FrameSource):
 
     def _decoded(self, images: Recording) -> Iterator[Picture]:
         """Every image; a packet of a video once its frame is decoded, or once it is clear that it never will be."""
-        video: Any = None
+        video: VideoMessages | None = None
         waiting: dict[int, tuple[Recorded[BagMessage], str]] = {}
         for number, image in enumerate(images):
             try:
                 message = self._bag.deserialize(image.item)
             except InputError as error:
+                if video is not None:
+                    yield from _matched(video.skip(), waiting)
                 yield image, "", partial(_fail, str(error))
                 continue
             kind = video_format(message)
@@ -106,38 +113,28 @@ class BagSource(FrameSource):
                 yield image, frame_id_of(message), partial(image_to_bgr, message, depth=self._depth)
                 continue
             if video is None:
-                from keytrack_ros.media.video_messages import VideoMessages  # FFmpeg's libraries, for these alone
-
-                video = VideoMessages(kind)
+                video = _video(kind)
             waiting[number] = image, frame_id_of(message)
             yield from _matched(video.add(bytes(message.data), number), waiting)
         if video is not None:
             yield from _matched(video.end(), waiting)
-            yield from _undecoded(waiting, list(waiting))
 
     def close(self) -> None:
         self._bag.close()
 
 
-def _matched(
-    frames: list[tuple[int, ImageArray]], waiting: dict[int, tuple[Recorded[BagMessage], str]]
-) -> Iterator[Picture]:
-    """Decoded frames with their messages; messages before them got none."""
-    for number, pixels in frames:
-        yield from _undecoded(waiting, [other for other in waiting if other < number])
-        if number in waiting:
-            image, frame_id = waiting.pop(number)
-            yield image, frame_id, partial(_given, pixels)
+def _video(kind: str) -> VideoMessages:
+    with ffmpeg_needed():  # for bags with video alone
+        from keytrack_ros.media.video_messages import VideoMessages
+    return VideoMessages(kind)
 
 
-def _undecoded(waiting: dict[int, tuple[Recorded[BagMessage], str]], numbers: list[int]) -> Iterator[Picture]:
-    for number in numbers:
-        image, frame_id = waiting.pop(number)
-        yield image, frame_id, partial(_fail, "it cannot be decoded: no key frame of the video comes before it")
-
-
-def _given(pixels: ImageArray) -> ImageArray:
-    return pixels
+def _matched(decoded: Decoded, waiting: dict[int, tuple[Recorded[BagMessage], str]]) -> Iterator[Picture]:
+    """The messages that are done: those without a frame, and those with one."""
+    for number in decoded.undecodable:
+        yield *waiting.pop(number), partial(_fail, "it cannot be decoded: no key frame of the video comes before it")
+    for number, pixels in decoded.frames:
+        yield *waiting.pop(number), pixels
 
 
 def _fail(text: str) -> ImageArray:

@@ -18,6 +18,11 @@ from keytrack_ros.timing import NANOSECONDS
 PACKAGE = "keytrack_ros"
 _FOXGLOVE = "builtin_interfaces/Time timestamp\nstring frame_id\nuint8[] data\nstring format\n"
 """Both of foxglove_msgs that hold images."""
+_FFMPEG = (
+    "std_msgs/Header header\nint32 width\nint32 height\nstring encoding\nuint64 pts\nuint8 flags\nbool is_bigendian\n"
+    "uint8[] data\n"
+)
+"""FFMPEGPacket of ffmpeg_image_transport_msgs."""
 TRACKED_POSES = "keytrack_ros/msg/TrackedPoseArray"
 
 
@@ -30,6 +35,7 @@ def typestore() -> Typestore:
     store = get_typestore(Stores.ROS2_KILTED)
     for name in ("CompressedImage", "CompressedVideo"):
         store.register(get_types_from_msg(_FOXGLOVE, f"foxglove_msgs/msg/{name}"))
+    store.register(get_types_from_msg(_FFMPEG, "ffmpeg_image_transport_msgs/msg/FFMPEGPacket"))
     for file in sorted(_message_folder().glob("*.msg")):
         store.register(get_types_from_msg(file.read_text(encoding="utf-8"), f"{PACKAGE}/msg/{file.stem}"))
     return store

@@ -80,8 +80,12 @@ def _decompressed(message: Any, depth: BitDepth) -> ImageArray:
 
 
 def video_format(message: Any) -> str | None:
-    """`h264` of a compressed image that is a frame of a video (format `h264`, `bgr8; h264` …); None of any other."""
-    words = re.split(r"[^a-z0-9]+", getattr(message, "format", "").lower().replace("h.26", "h26"))
+    """`h264` of a compressed image that is a packet of a video (format `h264`, `bgr8; h264` …); None of any other.
+
+    ffmpeg_image_transport names the coding, or the encoder, as `encoding` (`hevc`, `libx264`, `h264_nvenc` …).
+    """
+    name = getattr(message, "format", "") or (message.encoding if hasattr(message, "pts") else "")
+    words = re.split(r"[^a-z0-9]+", name.lower().replace("h.26", "h26").replace("libx26", "h26"))
     return next((word for word in words if word in VIDEO_FORMATS), None)
 
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from keytrack_ros.errors import InputError, OptionError
+from keytrack_ros.media.ffmpeg import ffmpeg_needed
 from keytrack_ros.media.frames import DEFAULT_FPS, FrameSource, Selection
 from keytrack_ros.media.image_source import IMAGE_SUFFIXES, ImageSource
 from keytrack_ros.media.paths import ADDRESSES, BAG_NAMES, path_of_file_address, scheme_of, shown
@@ -85,7 +84,7 @@ def _opened(
         raise InputError(f"{shown(text)}: the home folder is not known; write the whole path") from None
     device = re.fullmatch(r"(?:/dev/video)?(\d{1,9})", text)
     if device and (isinstance(source, int) or not path.is_file()):
-        with _ffmpeg_needed():
+        with ffmpeg_needed():
             from keytrack_ros.media.live_source import WebcamSource
         return WebcamSource(int(device.group(1)), selection)
     if not path.exists():
@@ -99,13 +98,13 @@ def _opened(
     suffix = path.suffix.lower()
     if path.is_dir() or (suffix in IMAGE_SUFFIXES and suffix not in _MOVING):
         return ImageSource(path, fps or DEFAULT_FPS, selection, bits)
-    with _ffmpeg_needed():
+    with ffmpeg_needed():
         from keytrack_ros.media.video_source import VideoSource  # so are FFmpeg's libraries
     return VideoSource(path, fps, selection)
 
 
 def _at_address(address: str, scheme: str, topic: str | None, fps: float | None, selection: Selection) -> FrameSource:
-    with _ffmpeg_needed():
+    with ffmpeg_needed():
         from keytrack_ros.media.live_source import StreamSource, has_an_end, open_stream
         from keytrack_ros.media.video_source import VideoSource
     if scheme not in ADDRESSES:
@@ -121,17 +120,6 @@ def _at_address(address: str, scheme: str, topic: str | None, fps: float | None,
     except BaseException:
         container.close()
         raise
-
-
-@contextmanager
-def _ffmpeg_needed() -> Iterator[None]:
-    """Names the package to install, where FFmpeg's libraries are missing."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name != "av":
-            raise
-        raise InputError("videos and cameras are read with PyAV, which is not installed: pip install av") from None
 
 
 def is_recording(path: Path) -> bool:

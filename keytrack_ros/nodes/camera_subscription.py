@@ -8,45 +8,47 @@ from typing import Any
 from rclpy.node import Node
 from rclpy.qos import QoSPolicyKind, ReliabilityPolicy
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import CompressedImage, Image
 
 from keytrack_ros.nodes.qos import AUTO, keep_last, override
-from keytrack_ros.nodes.subscribing import LossCounter, subscribe, type_name
+from keytrack_ros.nodes.subscribing import LossCounter, subscribe
+from keytrack_ros.nodes.transports import TRANSPORTS, Transport
 
 PROFILE = "config/fastdds_large_images.xml"
 """Fast DDS profile for large images over best effort, in the package's share folder."""
 
 
 class CameraSubscription:
-    """Keeps the newest image only. All methods belong to the executor's thread.
+    """Keeps the newest images only. All methods belong to the executor's thread.
 
     With reliability `auto` it is reliable if all publishers of the topic are, else best effort, and is made again when
     that changes. Until a publisher is known it is reliable, which a best-effort publisher's QoS event corrects within
     milliseconds. A `qos_overrides` parameter for the reliability takes precedence.
 
     Args:
-        message_type: Image or CompressedImage.
-        topic: may be remapped.
+        transport: says which type is subscribed to, and how many messages wait for the callback.
+        topic: of the images themselves; it may be remapped, and the transport's suffix follows then.
         reliability: `auto`, `reliable` or `best_effort`.
         callback: gets each image.
-        lost: called with the number of images that were published but not received.
+        lost: called with the number of images that were published but not received, before the next is delivered.
 
     Raises:
-        OptionError: a parameter qos_overrides.… has a value that it cannot have.
+        OptionError: a parameter qos_overrides.… has a value that it cannot have, or the message type is not installed.
     """
 
     def __init__(
         self,
         node: Node,
-        message_type: type[Any],
+        transport: Transport,
         topic: str,
         reliability: str,
         callback: Callable[[Any], None],
         lost: Callable[[int], None],
     ) -> None:
         self._node = node
-        self._message_type = message_type
-        self.topic_name = str(node.resolve_topic_name(topic))
+        self._transport = transport
+        self._message_type = transport.message_type()
+        self._base = str(node.resolve_topic_name(topic))
+        self.topic_name = str(node.resolve_topic_name(self._base + transport.suffix))
         self._callback = callback
         self._counter = LossCounter(lost, lambda: len(self._publishers()))
         overridden = override(node, self.topic_name, QoSPolicyKind.RELIABILITY) is not None
@@ -84,7 +86,7 @@ class CameraSubscription:
 
     def explain_silence(self) -> str:
         """A likely reason why no image arrives, from the ROS graph, in one line."""
-        topic, node, wanted = self.topic_name, self._node, type_name(self._message_type)
+        topic, node, wanted = self.topic_name, self._node, self._transport.type_name
         what = f"nothing has arrived on {topic} ({wanted}, {self.reliability.name.lower()}): "
         everything = node.get_publishers_info_by_topic(topic)
         if not everything:
@@ -97,7 +99,7 @@ class CameraSubscription:
         if best_effort and self.reliability == ReliabilityPolicy.RELIABLE:
             return f"{what}{_names(publishers)} publishes best_effort; set the parameter reliability to auto"
         silent = f"{what}{_names(publishers)} is there, but has published nothing that came through"
-        if best_effort and self._message_type is Image:
+        if best_effort and not self._transport.suffix:
             silent += (
                 "; over best effort, Fast DDS's defaults lose images of more than 512 kB: start the camera with "
                 f"FASTDDS_DEFAULT_PROFILES_FILE=<share folder of keytrack_ros>/{PROFILE}, "
@@ -107,19 +109,17 @@ class CameraSubscription:
 
     def _elsewhere(self) -> str:
         """Where images are published instead."""
-        node, topic = self._node, self.topic_name
+        node = self._node
         own = node.get_fully_qualified_name()
         published: dict[str, list[str]] = {
             name: types
             for name, types in node.get_topic_names_and_types()
             if any(_full_name(info) != own for info in node.get_publishers_info_by_topic(name))
         }
-        if self._message_type is Image and type_name(CompressedImage) in published.get(f"{topic}/compressed", ()):
-            return f"{topic}/compressed is published: set the parameter image_transport to compressed"
-        raw = topic.removesuffix("/compressed")
-        if self._message_type is CompressedImage and type_name(Image) in published.get(raw, ()):
-            return f"{raw} is published: set the parameter image_transport to raw"
-        others = sorted(name for name, types in published.items() if type_name(self._message_type) in types)
+        for name, other in TRANSPORTS.items():
+            if other.type_name in published.get(self._base + other.suffix, ()):
+                return f"{self._base}{other.suffix} is published: set the parameter image_transport to {name}"
+        others = sorted(name for name, types in published.items() if self._transport.type_name in types)
         return f"that type is published on {', '.join(others)}" if others else "no topic of that type is published"
 
     def _subscribe(self, reliability: str) -> Subscription:
@@ -128,7 +128,7 @@ class CameraSubscription:
             self._message_type,
             self.topic_name,
             self._receive_counting if LossCounter.SUPPORTED else self._callback,
-            keep_last(1, reliability),
+            keep_last(self._transport.depth, reliability),
             fixed=QoSPolicyKind.RELIABILITY if self._automatic else None,
             incompatible=self._publishers_changed.trigger if self._automatic else None,
         )
@@ -139,7 +139,7 @@ class CameraSubscription:
 
     def _publishers(self) -> list[Any]:
         """Endpoint infos of the topic's publishers that have the right type."""
-        wanted = type_name(self._message_type)
+        wanted = self._transport.type_name
         found = self._node.get_publishers_info_by_topic(self.topic_name)
         return [info for info in found if info.topic_type == wanted]
 

@@ -31,7 +31,7 @@ ARGUMENTS = {
     "models": ("", "folders with networks, separated by ':'; empty: as params_file says"),
     "autostart": ("", "whether to configure and activate at the start; empty: as params_file says"),
     "reliability": ("", "QoS of the images: auto, reliable or best_effort; empty: as params_file says"),
-    "image_transport": ("", "raw or compressed; empty: as params_file says"),
+    "image_transport": ("", "raw, compressed, ffmpeg or foxglove; empty: as params_file says"),
     "use_sim_time": ("false", "take the time from /clock"),
     "log_level": ("info", "debug, info, warn, error or fatal"),
     "respawn": ("false", "start the tracker again when its process ends; otherwise the launch ends with it"),

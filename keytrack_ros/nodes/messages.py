@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from builtin_interfaces.msg import Time
 from std_msgs.msg import Header
@@ -53,6 +54,11 @@ def skeleton_info() -> SkeletonInfo:
 def stamp_to_ns(stamp: Time) -> int:
     """A stamp as whole nanoseconds."""
     return int(stamp.sec) * NANOSECONDS + int(stamp.nanosec)
+
+
+def header_of(image: Any) -> Header:
+    """The header of an image message; foxglove_msgs have its fields instead."""
+    return image.header if hasattr(image, "header") else Header(stamp=image.timestamp, frame_id=image.frame_id)
 
 
 def ns_to_stamp(nanoseconds: int) -> Time:

@@ -10,7 +10,7 @@ from time import perf_counter
 
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
@@ -19,7 +19,7 @@ from keytrack_ros.media.drawing import Trails, draw_poses
 from keytrack_ros.media.pixels import BitDepth
 from keytrack_ros.msg import SkeletonInfo, TrackedPoseArray, TrackEvents
 from keytrack_ros.nodes.detections import DetectionsPublisher
-from keytrack_ros.nodes.images import converter, to_bgr, to_image_message
+from keytrack_ros.nodes.images import converter, to_image_message
 from keytrack_ros.nodes.markers import to_markers
 from keytrack_ros.nodes.messages import skeleton_info, stamp_to_ns, to_events_message, to_message
 from keytrack_ros.nodes.publishing import advertise, try_publish
@@ -40,9 +40,16 @@ _LATENCY_S = 10.0
 
 @dataclass(frozen=True)
 class Received:
-    """An image message, and when it came on the clock of `time.monotonic_ns`."""
+    """An image that has arrived.
 
-    message: Image | CompressedImage
+    Attributes:
+        header: of its message.
+        pixels: makes [H, W, 3] uint8 BGR of it. Raises InputError.
+        arrival_ns: when it came, on the clock of `time.monotonic_ns`.
+    """
+
+    header: Header
+    pixels: Callable[[BitDepth], ImageArray]
     arrival_ns: int
 
 
@@ -124,7 +131,7 @@ class FrameProcessor:
     def process(self, received: Received) -> None:
         """Tracks the people of one image and publishes them; whatever goes wrong is counted and logged."""
         try:
-            self._process(received.message, received.arrival_ns)
+            self._process(received)
         except InputError as error:
             self._statistics.reject("image")
             self._logger.warning(f"image rejected: {error}", throttle_duration_sec=_QUIET_S)
@@ -136,13 +143,13 @@ class FrameProcessor:
             self._statistics.reject("failed")
             self._logger.error(f"frame failed: {traceback.format_exc()}", throttle_duration_sec=_QUIET_S)
 
-    def _process(self, message: Image | CompressedImage, arrival_ns: int) -> None:
+    def _process(self, received: Received) -> None:
         begin = perf_counter()
         self._apply_requests()
-        image = to_bgr(message, self._depth)
+        image = received.pixels(self._depth)
         converted = perf_counter()
-        stamp_ns = stamp_to_ns(message.header.stamp)
-        moment = self._clock.take(stamp_ns, arrival_ns)
+        stamp_ns = stamp_to_ns(received.header.stamp)
+        moment = self._clock.take(stamp_ns, received.arrival_ns)
         self._report(moment, stamp_ns)
         if moment.order is Order.LATE:
             self._statistics.reject("late")
@@ -153,7 +160,7 @@ class FrameProcessor:
             self._statistics.count_unstamped()
         poses = self._pipeline.process(image, moment.time_ns / NANOSECONDS)
         processed = perf_counter()
-        self._publish(poses, image, message.header)
+        self._publish(poses, image, received.header)
         end = perf_counter()
         seconds = {
             "conversion": converted - begin,

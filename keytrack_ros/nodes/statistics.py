@@ -25,7 +25,8 @@ class Snapshot:
         processed: those whose people were published.
         dropped: those that a newer one replaced before their turn.
         rejected: those that could not be used, by cause: `image` (malformed or of the wrong kind), `late` (an older
-            stamp than the last), `failed` (an error while processing).
+            stamp than the last), `failed` (an error while processing), `video` (packets of a video that could not be
+            decoded: damaged ones, and those between a lost one and the next key frame).
         unstamped: images without a stamp, which have the time of their arrival; they are processed as any other.
         lost: images that were published but never received: replaced by a newer one in the middleware's queue, or
             lost on the way.
@@ -48,7 +49,7 @@ class Snapshot:
 class Statistics:
     """Counts from the threads that receive and process; may be read from any."""
 
-    CAUSES = ("image", "late", "failed")
+    CAUSES = ("image", "late", "failed", "video")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -75,9 +76,9 @@ class Statistics:
         with self._lock:
             self._counts["unstamped"] += 1
 
-    def reject(self, cause: str) -> None:
+    def reject(self, cause: str, frames: int = 1) -> None:
         with self._lock:
-            self._rejected[cause] += 1
+            self._rejected[cause] += frames
 
     def process(self, people: int, stage_seconds: Mapping[str, float]) -> None:
         with self._lock:

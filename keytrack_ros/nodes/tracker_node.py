@@ -6,31 +6,34 @@ import time
 import traceback
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
-from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
 
 from keytrack_ros.errors import KeytrackError
+from keytrack_ros.media.ros_images import video_format
 from keytrack_ros.nodes.camera_subscription import CameraSubscription
+from keytrack_ros.nodes.camera_video import CameraVideo
 from keytrack_ros.nodes.diagnostics import status
+from keytrack_ros.nodes.images import to_bgr
+from keytrack_ros.nodes.messages import header_of
 from keytrack_ros.nodes.parameters import OptionParameters, warn_of_unknown_parameters
 from keytrack_ros.nodes.processing import FrameProcessor, Received
 from keytrack_ros.nodes.qos import AUTO, RELIABILITIES
 from keytrack_ros.nodes.runner import Ending, run
 from keytrack_ros.nodes.statistics import Statistics
+from keytrack_ros.nodes.transports import TRANSPORTS
 from keytrack_ros.nodes.worker import NewestWorker
 from keytrack_ros.options import option
 from keytrack_ros.pipeline import PipelineOptions
 from keytrack_ros.pipeline.multi_camera import SharedNetworks
 from keytrack_ros.timing import JUMP_NS
 
-_TRANSPORTS: dict[str, type[Any]] = {"raw": Image, "compressed": CompressedImage}
 _REMIND_S = 10.0
 """Interval of repeated warnings."""
 
@@ -46,8 +49,9 @@ class TrackerNodeOptions(PipelineOptions):
     )
     image_transport: str = option(
         "raw",
-        "whether to subscribe to `image` (raw) or `image/compressed`",
-        choices=tuple(_TRANSPORTS),
+        "whether to subscribe to `image` (raw), `image/compressed`, `image/ffmpeg` (FFMPEGPacket) or `image/foxglove` "
+        "(CompressedVideo); video is decoded in all but the first",
+        choices=tuple(TRANSPORTS),
         live=False,
     )
     reliability: str = option(
@@ -122,6 +126,7 @@ class TrackerNode(LifecycleNode):  # type: ignore[misc]
         self._processor: FrameProcessor | None = None  # there while inactive or active
         self._worker: NewestWorker[Received] | None = None  # there while active
         self._camera: CameraSubscription | None = None  # there while active and enabled
+        self._video: CameraVideo | None = None  # likewise
         self._enabled = True
         self._finalized = False
         self._heard_s = 0.0
@@ -222,32 +227,53 @@ class TrackerNode(LifecycleNode):  # type: ignore[misc]
 
     def _subscribe(self) -> None:
         options = self._options.options
-        topic = self.resolve_topic_name("image")
-        if options.image_transport == "compressed":
-            topic += "/compressed"  # as image_transport names it: after remapping the image's own topic
-        self.get_logger().info(f"tracking people in {self.resolve_topic_name(topic)}")
         self._camera = CameraSubscription(
             self,
-            _TRANSPORTS[options.image_transport],
-            topic,
+            TRANSPORTS[options.image_transport],
+            "image",
             options.reliability,
             self._on_image,
-            self._statistics.lose,
+            self._on_lost,
         )
+        topic = self._camera.topic_name
+        self.get_logger().info(f"tracking people in {topic}")
+        self._video = CameraVideo(topic, self.get_logger(), self._statistics)
         self._heard_s = time.monotonic()
 
     def _unsubscribe(self) -> None:
         camera, self._camera = self._camera, None
         if camera is not None:
             camera.close()
+        video, self._video = self._video, None
+        if video is not None:
+            video.end()
 
-    def _on_image(self, message: Image | CompressedImage) -> None:
-        if self._worker is None:  # deactivated after the message was taken
+    def _on_image(self, message: Any) -> None:
+        if self._worker is None or self._video is None:  # deactivated after the message was taken
             return
         self._heard_s = time.monotonic()
         self._statistics.receive()
-        if self._worker.give(Received(message, time.monotonic_ns())):
+        kind, arrival_ns = video_format(message), time.monotonic_ns()
+        if kind is None:
+            self._give(Received(header_of(message), partial(to_bgr, message), arrival_ns))
+            return
+        try:
+            frames = self._video.add(message, kind, arrival_ns)
+        except KeytrackError as error:
+            self._statistics.reject("video")
+            self.get_logger().warning(f"image rejected: {error}", throttle_duration_sec=_REMIND_S)
+            return
+        for frame in frames:
+            self._give(frame)
+
+    def _give(self, image: Received) -> None:
+        if self._worker is not None and self._worker.give(image):
             self._statistics.drop()
+
+    def _on_lost(self, images: int) -> None:
+        self._statistics.lose(images)
+        if self._video is not None:
+            self._video.lose()
 
     def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.success = self._processor is not None

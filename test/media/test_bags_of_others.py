@@ -21,8 +21,8 @@ from keytrack_ros.media.bag_source import image_stamps
 from keytrack_ros.media.messages import typestore
 from keytrack_ros.media.sources import open_source
 from test.media.mcap_files import write_mcap
-from test.media.test_bag_source import BASE_NS, IMAGE, camera, image_message, write_bag
-from test.media.video_files import place, scene, write_video
+from test.media.test_bag_source import BASE_NS, COMPRESSED, IMAGE, camera, header, image_message, write_bag
+from test.media.video_files import encode, place, scene
 
 TENTH = 100_000_000
 
@@ -311,28 +311,31 @@ class TestMcap:
 
 
 class TestVideoInMessages:
-    @staticmethod
-    def packets(tmp_path: Path, frames: int) -> list[bytes]:
-        """The access units of an H.264 stream with a key frame every five, and no frames out of order."""
-        import av
-
-        options = {"g": "5", "bf": "0", "tune": "zerolatency", "x264-params": "repeat-headers=1"}
-        path = write_video(tmp_path / "a.h264", [scene(k) for k in range(frames)], container="h264", options=options)
-        with av.open(str(path)) as container:
-            return [bytes(packet) for packet in container.demux(video=0) if packet.size]
-
-    @pytest.mark.parametrize("kind", ["sensor_msgs/msg/CompressedImage", "foxglove_msgs/msg/CompressedVideo"])
+    @pytest.mark.parametrize(
+        "kind",
+        [
+            "sensor_msgs/msg/CompressedImage",
+            "foxglove_msgs/msg/CompressedVideo",
+            "ffmpeg_image_transport_msgs/msg/FFMPEGPacket",
+        ],
+    )
     def test_h264_is_decoded(self, tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture) -> None:
         types = typestore().types
         messages = []
-        for k, packet in list(enumerate(self.packets(tmp_path, 14)))[2:]:  # the recording begins between key frames
+        for k, packet in list(enumerate(encode(map(scene, range(14)), key_every=5)))[
+            2:
+        ]:  # the recording begins between key frames
             stamp = types["builtin_interfaces/msg/Time"](sec=100, nanosec=k * 10**7)
             data = np.frombuffer(packet, np.uint8)
             if kind.startswith("foxglove"):
                 message = types[kind](timestamp=stamp, frame_id="camera", data=data, format="h264")
             else:
                 header = types["std_msgs/msg/Header"](stamp=stamp, frame_id="camera")
-                message = types[kind](header=header, format="h264", data=data)
+                about: dict[str, Any] = {"format": "h264"}
+                if kind.startswith("ffmpeg"):
+                    about = {"width": 96, "height": 64, "encoding": "libx264", "pts": k, "flags": 0}
+                    about["is_bigendian"] = False
+                message = types[kind](header=header, data=data, **about)
             messages.append(("/video", BASE_NS + k * TENTH, message))
         bag = write_bag(tmp_path / "bag", messages)
         with caplog.at_level(logging.WARNING):
@@ -344,6 +347,19 @@ class TestVideoInMessages:
             "frame 0 is left out: /video: it cannot be decoded: no key frame of the video comes before it"
             in caplog.text
         )
+
+    def test_frames_that_depend_on_later_ones_are_all_there(self, tmp_path: Path) -> None:
+        # In the order of display 0 3 1 2 6 4 5 …; a packet has the stamp of its own frame.
+        packets = encode(map(scene, range(14)), key_every=20, bf="2", tune="film", preset="medium")
+        message = typestore().types[COMPRESSED]
+        bag = write_bag(
+            tmp_path / "bag",
+            [
+                ("/video", BASE_NS + k * TENTH, message(header(BASE_NS + k), "h264", np.frombuffer(packet, np.uint8)))
+                for k, packet in enumerate(packets)
+            ],
+        )
+        assert sorted(place(f.image_bgr) for f in frames_of(bag)) == pytest.approx(range(14), abs=0.5)
 
 
 def test_a_bag_is_read_in_bounded_memory(tmp_path: Path) -> None:

@@ -67,3 +67,21 @@ def weave(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
     image = upper.copy()
     image[1::2] = lower[1::2]
     return image
+
+
+def encode(images: Iterable[np.ndarray], key_every: int, codec: str = "libx264", **options: str) -> list[bytes]:
+    """The packets of a live stream, one an image, with a key frame every so many and the headers before each."""
+    if codec == "libx264":
+        options = {"bf": "0", "tune": "zerolatency", "preset": "ultrafast", "x264-params": "repeat-headers=1"} | options
+    encoder: Any = None
+    packets = []
+    for number, image in enumerate(images):
+        if encoder is None:
+            encoder = av.CodecContext.create(codec, "w")
+            encoder.width, encoder.height, encoder.pix_fmt = image.shape[1], image.shape[0], "yuv420p"
+            encoder.time_base, encoder.framerate = Fraction(1, 10), Fraction(10)
+            encoder.options = {"g": str(key_every), "crf": "10", **options}
+        frame = av.VideoFrame.from_ndarray(image, format="bgr24")
+        frame.pts, frame.time_base = number, Fraction(1, 10)
+        packets += encoder.encode(frame)
+    return [bytes(packet) for packet in packets + encoder.encode()]

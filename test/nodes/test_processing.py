@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from keytrack_ros.nodes import processing
+from keytrack_ros.nodes.images import to_bgr
 from keytrack_ros.nodes.messages import ns_to_stamp
 from keytrack_ros.nodes.processing import FrameProcessor, Received
 from keytrack_ros.nodes.statistics import Snapshot, Statistics
@@ -41,7 +43,7 @@ class Subject:
         for name, value in fields.items():
             setattr(message, name, value)
         self.statistics.receive()
-        self.processor.process(Received(message, round(self._stamp_s * 1e9)))
+        self.processor.process(Received(message.header, partial(to_bgr, message), round(self._stamp_s * 1e9)))
         return self.statistics.snapshot()
 
 

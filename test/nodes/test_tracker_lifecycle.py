@@ -76,7 +76,10 @@ def test_disabled_before_activation_it_waits(graph: Graph, toy_models: Path) -> 
     [
         ({"detector.model": "no_such_network"}, "no detection network 'no_such_network' was found"),
         ({"toks.dilation": 5.0}, "toks.dilation out of range Min: 1.0, Max: 2.0, value: 5.0"),
-        ({"image_transport": "theora"}, "parameter image_transport: 'theora' is none of raw, compressed"),
+        (
+            {"image_transport": "theora"},
+            "parameter image_transport: 'theora' is none of raw, compressed, ffmpeg, foxglove",
+        ),
         ({"tracker.candidates": "[1, 2]"}, "tracker.candidates"),
         ({"qos_overrides./tracker/poses.publisher.reliability": "maybe"}, "qos_overrides./tracker/poses: "),
     ],
