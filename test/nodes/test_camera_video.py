@@ -104,19 +104,21 @@ def test_every_packet_is_decoded_though_frames_are_dropped(camera: VideoCamera, 
 def test_lost_packets_cost_the_frames_to_the_next_key_frame(
     graph: Graph, toy_models: Path, packets: list[bytes]
 ) -> None:
-    # So short a queue overflows, again and again.
+    # A queue of two overflows while the tracker is stopped.
     camera = VideoCamera(graph, toy_models, **{f"qos_overrides.{TOPIC}.subscription.depth": 2})
     camera.show(0, packets[0])
+    camera.process.send(signal.SIGSTOP)
     for number in range(1, 192):
         camera.publish(number, packets[number])
+    camera.process.send(signal.SIGCONT)
     camera.publisher.wait_for_all_acked()
     for number in range(192, 200):
         camera.show(number, packets[number])
     camera.check()
+    graph.spin_until(lambda: graph.count("frames_received") + graph.count("frames_lost") == 200)
     camera.settle()
     assert graph.count("frames_lost") > 0
     assert graph.count("frames_rejected.video") > 0
-    assert graph.count("frames_received") + graph.count("frames_lost") == 200
     assert "waits for its next key frame: packets were lost" in ended(camera.process)
 
 
