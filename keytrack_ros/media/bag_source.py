@@ -64,9 +64,10 @@ class BagSource(FrameSource):
             raise
         self.topic = channels[0].topic
         self._depth = BitDepth(f"{self.name}: {self.topic}", bits)
-        images: Recording = _images(self._bag, channels)
+        self._broken: list[Exception] = []
+        images: Recording = _images(self._bag, channels, self._broken)
         if stamp_order:
-            images = in_stamp_order(images, held_images(_without_messages(_images(self._bag, channels))))
+            images = in_stamp_order(images, held_images(_without_messages(_images(self._bag, channels, []))))
         self._clock = _ClockReport(self.name)
         self._pictures = self._decoded(images)
 
@@ -75,17 +76,14 @@ class BagSource(FrameSource):
             image, frame_id, pixels = next(self._pictures)
         except StopIteration:
             self._clock.end()
-            raise EOFError from None
-        except InputError:
-            raise
-        except Exception as error:  # SQLite and rosbags let those of their libraries through
-            logger.warning(
-                "%s: the bag breaks off after image %d of %s: %s; what could be read is used",
-                self.name,
-                index,
-                self.total,
-                one_line(error),
-            )
+            if self._broken:
+                logger.warning(
+                    "%s: the bag breaks off after image %d of %s: %s; what could be read is used",
+                    self.name,
+                    index,
+                    self.total,
+                    one_line(self._broken[0]),
+                )
             raise EOFError from None
         self._clock.add(image)
         if not wanted:
@@ -153,28 +151,30 @@ def image_stamps(path: Path, topic: str | None = None) -> list[int]:
     Raises InputError as `open_source`.
     """
     with Bag(path) as bag:
-        images = list(_without_messages(_images(bag, image_channels(bag, topic))))
+        images = list(_without_messages(_images(bag, image_channels(bag, topic), [])))
     return [image.stamp_ns for image in in_stamp_order(images, held_images(images))]
 
 
-def _images(bag: Bag, channels: list[BagChannel]) -> Recording:
-    """The messages with their stamps by the rules of `keytrack_ros.timing`."""
+def _images(bag: Bag, channels: list[BagChannel], broken: list[Exception]) -> Recording:
+    """The messages with their stamps by the rules of `keytrack_ros.timing`.
 
-    def recorded() -> Recording:
-        for number, message in enumerate(bag.messages(channels)):
-            yield Recorded(_stamp_ns(message), message.recorded_ns, number, message)
+    An error that ends the bag goes to `broken`: raised, it would take messages with it that wait for their neighbours.
+    """
 
-    first = next((image for image in _without_messages(recorded()) if is_set(image.stamp_ns)), None)
-    return with_stamps(recorded(), first)
+    def recorded(broken: list[Exception]) -> Recording:
+        try:
+            for number, message in enumerate(bag.messages(channels)):
+                yield Recorded(_stamp_ns(message), message.recorded_ns, number, message)
+        except Exception as error:  # SQLite and rosbags let those of their libraries through
+            broken.append(error)
+
+    first = next((image for image in _without_messages(recorded([])) if is_set(image.stamp_ns)), None)
+    return with_stamps(recorded(broken), first)
 
 
 def _without_messages(images: Recording) -> Iterator[Recorded[None]]:
-    """What comes before the bag breaks off, if it does; `BagSource` logs it when it comes there."""
-    try:
-        for image in images:
-            yield Recorded(image.stamp_ns, image.recorded_ns, image.index, None, image.stretch, image.mended)
-    except Exception:  # the same error comes again when the messages are read, and is reported there
-        return
+    for image in images:
+        yield Recorded(image.stamp_ns, image.recorded_ns, image.index, None, image.stretch, image.mended)
 
 
 def _stamp_ns(message: BagMessage) -> int:

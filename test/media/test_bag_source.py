@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import struct
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -143,13 +146,16 @@ class TestWholeAndBroken:
             assert len(list(source)) == 3
 
 
-def test_bags_of_ros_1(tmp_path: Path) -> None:
+def write_ros1_bag(path: Path, taken: Sequence[int]) -> Path:
+    """A bag of ROS 1 with a chunk for each image of `noise`; `taken` says in which order they were taken."""
     store = get_typestore(Stores.ROS1_NOETIC)
     types = store.types
-    with Rosbag1Writer(tmp_path / "one.bag") as writer:
+    writer = Rosbag1Writer(path)
+    writer.chunk_threshold = 1
+    with writer:
         connection = writer.add_connection("/camera", IMAGE, typestore=store)
-        for recorded, taken in enumerate((2, 0, 1)):
-            stamp = types["builtin_interfaces/msg/Time"](sec=100, nanosec=5 + taken * 10**8)
+        for recorded, number in enumerate(taken):
+            stamp = types["builtin_interfaces/msg/Time"](sec=100, nanosec=5 + number * 10**8)
             message = types[IMAGE](
                 header=types["std_msgs/msg/Header"](seq=recorded, stamp=stamp, frame_id="camera"),
                 height=120,
@@ -157,13 +163,41 @@ def test_bags_of_ros_1(tmp_path: Path) -> None:
                 encoding="bgr8",
                 is_bigendian=0,
                 step=480,
-                data=noise(taken).ravel(),
+                data=noise(number).ravel(),
             )
             writer.write(connection, BASE_NS + recorded, store.serialize_ros1(message, IMAGE))
-    with open_source(tmp_path / "one.bag", in_stamp_order=True) as source:
+    return path
+
+
+def test_bags_of_ros_1(tmp_path: Path) -> None:
+    path = write_ros1_bag(tmp_path / "one.bag", (2, 0, 1))
+    with open_source(path, in_stamp_order=True) as source:
         frames = list(source)
     assert [f.stamp_ns for f in frames] == [100 * 10**9 + k * 10**8 + 5 for k in range(3)]
     np.testing.assert_array_equal(frames[2].image_bgr, noise(2))
+
+
+@pytest.mark.parametrize("in_stamp_order", [False, True])
+@pytest.mark.parametrize("damaged", [0, 3, 4])
+@pytest.mark.parametrize("length", [0, 7, 2**32 - 1])
+def test_a_damaged_record_of_a_ros_1_bag_ends_it(
+    tmp_path: Path, damaged: int, length: int, in_stamp_order: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    # The index at the end is whole: the damage shows when the message is read, even for the first look at the stamps.
+    path = write_ros1_bag(tmp_path / "one.bag", range(5))
+    data = bytearray(path.read_bytes())
+    position = -1
+    for _ in range(damaged + 1):  # each message's record: length of its header, then the header's field `op` = 2
+        position = data.index(b"\x04\x00\x00\x00op=\x02", position + 1)
+    struct.pack_into("<I", data, position - 4, length)
+    path.write_bytes(data)
+    nothing = pytest.raises(InputError, match="there is no frame") if damaged == 0 else nullcontext()
+    frames = []
+    with caplog.at_level(logging.WARNING), nothing, open_source(path, in_stamp_order=in_stamp_order) as source:
+        frames = list(source)
+    assert [f.stamp_ns for f in frames] == [100 * 10**9 + k * 10**8 + 5 for k in range(damaged)]
+    assert f"one.bag: the bag breaks off after image {damaged} of 5: " in caplog.text
+    assert "what could be read is used" in caplog.text
 
 
 @pytest.mark.parametrize("suffix", [".mcap", ".db3", ".bag"])
