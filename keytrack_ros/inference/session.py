@@ -74,7 +74,7 @@ class OnnxSession:
         provider_options: its options; see ONNX Runtime's documentation.
 
     Raises:
-        BackendError: the provider is not installed or cannot start; the CPU's always can.
+        BackendError: the provider is not installed, cannot start or cannot load the network; the CPU's can start.
         ModelError: the file cannot be read as a network.
     """
 
@@ -103,9 +103,14 @@ class OnnxSession:
                 options,
                 providers=[(provider, dict(provider_options or {}))],
                 disabled_optimizers=list(_SLOWER_FUSED),
+                # It would try the CPU after any error, here or in `run`, and print that.
+                enable_fallback=0,
             )
         except Exception as error:  # ONNX Runtime's own exception types are not public
-            raise ModelError(f"{path}: not a network that ONNX Runtime can load: {_line(error)}") from None
+            text = f"{path}: not a network that ONNX Runtime can load: {_line(error)}"
+            if provider != "CPUExecutionProvider":  # another backend may
+                raise BackendError(f"{text} with its {provider}") from None
+            raise ModelError(text) from None
         # Where a provider's libraries do not fit (CUDA version, cuDNN), ONNX Runtime takes the CPU without an error.
         if provider not in self._session.get_providers():
             raise BackendError(f"{provider} cannot start; CUDA and cuDNN must be those that onnxruntime names")

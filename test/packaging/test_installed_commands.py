@@ -6,8 +6,11 @@ functions from within a test never show.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -20,6 +23,7 @@ from keytrack_ros.annotations.posetrack_writer import write_posetrack18
 from test.cli.test_replay import FRAMES, ground_truth_of_walk, write_walk
 from test.evaluation.toy_sequences import random_ground_truth, random_prediction
 from test.nodes.graph import Graph, Process
+from test.toy import DETECTOR
 
 SEQUENCES = ("000001_mpii_test", "000002_mpii_test")
 
@@ -54,6 +58,21 @@ def keytrack(installed: Path, *arguments: object, code: int = 0) -> subprocess.C
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done
+
+
+def test_a_damaged_network_is_one_line_and_nothing_on_stdout(
+    installed: Path, toy_models: Path, bags: list[Path], tmp_path: Path
+) -> None:
+    # After an error whose text is not UTF-8, ONNX Runtime tries the CPU a second time, and prints that.
+    models = Path(shutil.copytree(toy_models, tmp_path / "models"))
+    network, card = models / f"{DETECTOR}.onnx", models / f"{DETECTOR}.yaml"
+    network.write_bytes(network.read_bytes().replace(b"AveragePool", b"Average\xffool"))
+    digest = hashlib.sha256(network.read_bytes()).hexdigest()
+    card.write_text(re.sub(r"sha256: \w+", f"sha256: {digest}", card.read_text()))
+    done = keytrack(installed, "track", bags[0], "-o", tmp_path / "out", "--models", models, code=1)
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"error: {network}: not a network that ONNX Runtime can load: ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_track_writes_its_results(installed: Path, toy_models: Path, bags: list[Path], tmp_path: Path) -> None:
