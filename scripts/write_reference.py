@@ -10,6 +10,8 @@ from typing import Any
 import typer
 
 from keytrack_ros.cli.app import app
+from keytrack_ros.nodes.examples.count_crossings_node import CrossingOptions
+from keytrack_ros.nodes.examples.follow_person_node import FollowOptions
 from keytrack_ros.nodes.recorder_node import RecorderOptions
 from keytrack_ros.nodes.tracker_node import TrackerNodeOptions
 from keytrack_ros.nodes.video_node import VideoOptions
@@ -76,7 +78,13 @@ def _cell(text: str) -> str:
 
 def documents() -> dict[Path, str]:
     """Every file of docs/reference/ and its text."""
-    nodes = {"tracker": TrackerNodeOptions(), "video": VideoOptions(), "recorder": RecorderOptions()}
+    nodes = {
+        "tracker": TrackerNodeOptions(),
+        "video": VideoOptions(),
+        "recorder": RecorderOptions(),
+        "follow_person": FollowOptions(),
+        "count_crossings": CrossingOptions(),
+    }
     messages = [
         f"## keytrack_ros/{file.stem}\n\n```\n{file.read_text(encoding='utf-8').strip()}\n```\n"
         for file in sorted((REPOSITORY / "msg").glob("*.msg"))

@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tracker": NETWORKS | {"geometry", "matching"},
     "explanation": VOCABULARY | {"geometry", "matching", "tracker"},
     "lifting": VOCABULARY,
+    "client": VOCABULARY | {"msg"},
     "gpu": NETWORKS | {"detection", "estimation", "geometry", "pipeline", "toks"},
     "pipeline": NETWORKS | {"detection", "estimation", "geometry", "gpu", "matching", "toks", "tracker"},
     "media": VOCABULARY | {"explanation", "geometry", "matching"},
@@ -41,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "research": NETWORKS | {"annotations", "evaluation", "geometry", "matching", "media", "tracker", "training"},
 }
 MAY_IMPORT["nodes"] = {*MAY_IMPORT} - {"annotations", "evaluation", "research", "training"} | {"msg"}
-MAY_IMPORT["cli"] = {*MAY_IMPORT} - {"nodes"}
+MAY_IMPORT["cli"] = {*MAY_IMPORT} - {"nodes", "client"}
 
 MAY_USE_TORCH = (
     "training/",
@@ -52,6 +53,9 @@ MAY_USE_TORCH = (
     "detection/",
     "inference/torch_session.py",
 )
+
+MAY_USE_ROS = ("nodes", "client")
+"""The nodes, and what other people's nodes use of ours; everything else runs without ROS."""
 
 ROS = {
     "ament_index_python",
@@ -111,7 +115,7 @@ def test_imports_point_one_way(part):
             continue
         for name in imported_modules(file):
             if name.startswith("keytrack_ros.msg"):
-                assert part == "nodes", f"{file} imports {name}; only nodes/ knows the generated messages"
+                assert part in MAY_USE_ROS, f"{file} imports {name}; only {MAY_USE_ROS} know the generated messages"
             target = owned(name)
             if target and folder_of(target) not in ("", part):
                 assert folder_of(target) in MAY_IMPORT[part], f"{part} may not import {target} ({file})"
@@ -130,10 +134,10 @@ def test_no_module_imports_itself_in_a_circle():
         pytest.fail(" -> ".join(error.args[1]))
 
 
-def test_only_nodes_import_ros():
+def test_only_nodes_and_the_client_import_ros():
     for module, file in FILES.items():
         used = {name.split(".")[0] for name in imported_modules(file)} & ROS
-        assert not used or folder_of(module) == "nodes", f"{file} imports {used}"
+        assert not used or folder_of(module) in MAY_USE_ROS, f"{file} imports {used}"
 
 
 def test_torch_is_imported_where_networks_are_trained_exported_or_run_in_it():

@@ -1,1 +1,1 @@
-"""The ROS 2 nodes, and what they share. The only folder that imports rclpy."""
+"""The ROS 2 nodes, and what they share."""

@@ -13,7 +13,14 @@ import pytest
 
 from test.conftest import REPOSITORY
 
-NODES = ("cameras_node", "recorder_node", "tracker_node", "video_node")
+NODES = (
+    "cameras_node",
+    "count_crossings_node",
+    "follow_person_node",
+    "recorder_node",
+    "tracker_node",
+    "video_node",
+)
 SCRIPT = """
 import keytrack_ros, rclpy
 from keytrack_ros.msg import TrackedPose, TrackedPoseArray

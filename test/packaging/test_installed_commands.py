@@ -141,6 +141,8 @@ class TestNodes:
             ("cameras_node", "cameras", {"cameras": "[left, right]"}),
             ("video_node", "video", {"source": "{bag}", "loop": "true"}),
             ("recorder_node", "recorder", {"output": "{folder}/recorded"}),
+            ("follow_person_node", "follow_person", {}),
+            ("count_crossings_node", "count_crossings", {}),
         ],
     )
     def test_starts_and_ends_in_order_on_sigint(
