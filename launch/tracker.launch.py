@@ -2,6 +2,7 @@
 
 ros2 launch keytrack_ros tracker.launch.py image:=/camera/image_raw
 ros2 launch keytrack_ros tracker.launch.py video:=walk.mp4 rviz:=true
+ros2 launch keytrack_ros tracker.launch.py image:=/color/image_raw depth:=/aligned_depth_to_color/image_raw
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 
 def generate_launch_description() -> LaunchDescription:
     arguments = {
-        "image": ("image", "topic of the images; camera_info is expected beside it"),
+        "image": ("image", "topic of the images"),
+        "depth": ("", "topic of the depth images, registered to the images: people in metres; empty: none"),
+        "camera_info": ("", "topic of the camera's intrinsics; empty: camera_info beside the images"),
         "namespace": ("", "namespace of all nodes"),
         "video": ("", "video file, folder of images, bag or number of a webcam, published as the images"),
         "rviz": ("false", "show the tracks in RViz"),
@@ -31,6 +34,7 @@ def generate_launch_description() -> LaunchDescription:
 
 def _nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     image, namespace, video = (launching.given(name, context) for name in ("image", "namespace", "video"))
+    depth, info = (launching.given(name, context) for name in ("depth", "camera_info"))
     respawn = launching.boolean("respawn", context)
     nodes = [
         launching.node(
@@ -38,8 +42,8 @@ def _nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             context,
             name="tracker",
             namespace=namespace,
-            parameters=launching.tracker_parameters(context),
-            remappings=launching.camera_topics(image),
+            parameters=[*launching.tracker_parameters(context), *([{"depth.enabled": True}] if depth else [])],
+            remappings=launching.camera_topics(image, info, depth),
             respawn=respawn,
             on_exit=None if respawn else launching.end_with("the tracker"),
         )

@@ -16,6 +16,7 @@ def status(
     fingerprints: Mapping[str, str],
     warning: str | None,
     poses_subscribers: int = 0,
+    lifting: Mapping[str, int] | None = None,
 ) -> DiagnosticStatus:
     """All counts, times and networks as key-value pairs.
 
@@ -27,6 +28,7 @@ def status(
         warning: message of a status of level WARN; None for OK.
         poses_subscribers: how many subscriptions the publisher of poses has matched. Other nodes may see a
             subscription in the graph before it is matched.
+        lifting: counts of people in metres, if they are asked for.
     """
     values: dict[str, object] = {
         "state": state,
@@ -40,6 +42,7 @@ def status(
         "frames_unstamped": counts.unstamped,
         "people": counts.people,
         "poses_subscribers": poses_subscribers,
+        **(lifting or {}),
     }
     for stage, (median, high) in counts.milliseconds.items():
         values[f"{stage}_ms_p50"] = f"{median:.2f}"

@@ -99,10 +99,11 @@ def existing(argument: str, path: str) -> str:
     return str(found)
 
 
-def camera_topics(image: str) -> list[tuple[str, str]]:
-    """Remappings of a tracker to a camera's image topic and the camera_info beside it."""
+def camera_topics(image: str, camera_info: str = "", depth: str = "") -> list[tuple[str, str]]:
+    """Remappings of a tracker to a camera's image topic, the camera_info (by default beside it) and a depth topic."""
     folder, slash, _ = image.rpartition("/")
-    return [("image", image), ("camera_info", f"{folder}{slash}camera_info")]
+    topics = [("image", image), ("camera_info", camera_info or f"{folder}{slash}camera_info")]
+    return [*topics, ("depth", depth)] if depth else topics
 
 
 def node(executable: str, context: LaunchContext, *, respawn: bool = False, **arguments: Any) -> Node:

@@ -18,6 +18,7 @@ from keytrack_ros.errors import InputError, KeytrackError, OptionError
 from keytrack_ros.media.drawing import Trails, draw_poses
 from keytrack_ros.media.pixels import BitDepth
 from keytrack_ros.msg import SkeletonInfo, TrackedPoseArray, TrackEvents
+from keytrack_ros.nodes.depth import DepthLifter
 from keytrack_ros.nodes.detections import DetectionsPublisher
 from keytrack_ros.nodes.images import converter, to_image_message
 from keytrack_ros.nodes.markers import to_markers
@@ -67,6 +68,7 @@ class FrameProcessor:
         networks: SharedNetworks | None = None,
         bits: int = 0,
         detections: bool = False,
+        lifter: DepthLifter | None = None,
     ) -> None:
         """Loads the networks and makes the publishers.
 
@@ -77,6 +79,7 @@ class FrameProcessor:
             networks: those of the process's cameras; without them the node has its own.
             bits: how many of 16 bits the camera uses; 0 = found from the images.
             detections: whether to publish boxes as vision_msgs besides.
+            lifter: gets the tracked poses of every image, if there is one.
 
         Raises ModelError or OptionError.
         """
@@ -86,6 +89,7 @@ class FrameProcessor:
             raise OptionError(f"parameter {error}") from None
         converter()  # found now rather than at the first image
         self._options = options
+        self._lifter = lifter
         self._pipeline = Pipeline.from_options(options(), networks)
         self._logger = node.get_logger()
         self._statistics = statistics
@@ -161,6 +165,9 @@ class FrameProcessor:
         poses = self._pipeline.process(image, moment.time_ns / NANOSECONDS)
         processed = perf_counter()
         self._publish(poses, image, received.header)
+        if self._lifter is not None:
+            size = image.shape[1], image.shape[0]
+            self._lifter.take(poses, received.header, size, moment.time_ns / NANOSECONDS)
         end = perf_counter()
         seconds = {
             "conversion": converted - begin,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial, wraps
 from typing import Any
 
@@ -19,6 +19,7 @@ from keytrack_ros.errors import KeytrackError
 from keytrack_ros.media.ros_images import video_format
 from keytrack_ros.nodes.camera_subscription import CameraSubscription
 from keytrack_ros.nodes.camera_video import CameraVideo
+from keytrack_ros.nodes.depth import DepthLifter, DepthOptions
 from keytrack_ros.nodes.diagnostics import status
 from keytrack_ros.nodes.images import to_bgr
 from keytrack_ros.nodes.messages import header_of
@@ -79,6 +80,7 @@ class TrackerNodeOptions(PipelineOptions):
         at_least=0.1,
         at_most=3600.0,
     )
+    depth: DepthOptions = field(default_factory=DepthOptions)
 
 
 Transition = Callable[["TrackerNode", Any], TransitionCallbackReturn]
@@ -124,6 +126,7 @@ class TrackerNode(LifecycleNode):  # type: ignore[misc]
         self._options = OptionParameters(self, TrackerNodeOptions(), "it can after the lifecycle transition 'cleanup'")
         self._statistics = Statistics()
         self._processor: FrameProcessor | None = None  # there while inactive or active
+        self._lifter: DepthLifter | None = None  # there with the processor, if depth is enabled
         self._worker: NewestWorker[Received] | None = None  # there while active
         self._camera: CameraSubscription | None = None  # there while active and enabled
         self._video: CameraVideo | None = None  # likewise
@@ -131,6 +134,7 @@ class TrackerNode(LifecycleNode):  # type: ignore[misc]
         self._finalized = False
         self._heard_s = 0.0
         self._rejected_before = 0
+        self._not_lifted_before = 0
 
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_service(Trigger, "~/reset", self._on_reset)
@@ -159,7 +163,9 @@ class TrackerNode(LifecycleNode):  # type: ignore[misc]
     def on_configure(self, _previous: Any) -> TransitionCallbackReturn:
         self._statistics = Statistics()
         begin = time.monotonic()
+        depth = self._options.options.depth
         try:
+            self._lifter = DepthLifter(self, depth) if depth.enabled else None
             self._processor = FrameProcessor(
                 self,
                 lambda: self._options.options,
@@ -167,8 +173,10 @@ class TrackerNode(LifecycleNode):  # type: ignore[misc]
                 self._networks,
                 self._options.options.bits,
                 self._options.options.publish_detections,
+                self._lifter,
             )
         except KeytrackError as error:
+            self._release()
             self.get_logger().error(str(error))
             return TransitionCallbackReturn.FAILURE
         self._options.locked = True
@@ -184,6 +192,7 @@ class TrackerNode(LifecycleNode):  # type: ignore[misc]
             try:
                 self._subscribe()
             except KeytrackError as error:
+                self._unsubscribe()
                 self.get_logger().error(str(error))
                 return TransitionCallbackReturn.FAILURE
         self._worker = NewestWorker(self._processor.process, "tracking")
@@ -223,6 +232,9 @@ class TrackerNode(LifecycleNode):  # type: ignore[misc]
         processor, self._processor = self._processor, None
         if processor is not None:
             processor.close()
+        lifter, self._lifter = self._lifter, None
+        if lifter is not None:
+            lifter.close()
         self._options.locked = False
 
     def _subscribe(self) -> None:
@@ -238,6 +250,8 @@ class TrackerNode(LifecycleNode):  # type: ignore[misc]
         topic = self._camera.topic_name
         self.get_logger().info(f"tracking people in {topic}")
         self._video = CameraVideo(topic, self.get_logger(), self._statistics)
+        if self._lifter is not None:
+            self._lifter.subscribe(options.reliability)
         self._heard_s = time.monotonic()
 
     def _unsubscribe(self) -> None:
@@ -247,6 +261,8 @@ class TrackerNode(LifecycleNode):  # type: ignore[misc]
         video, self._video = self._video, None
         if video is not None:
             video.end()
+        if self._lifter is not None:
+            self._lifter.unsubscribe()
 
     def _on_image(self, message: Any) -> None:
         if self._worker is None or self._video is None:  # deactivated after the message was taken
@@ -290,6 +306,7 @@ class TrackerNode(LifecycleNode):  # type: ignore[misc]
             try:
                 self._subscribe()
             except KeytrackError as error:
+                self._unsubscribe()
                 response.success, response.message = False, str(error)
                 return response
         if self._worker is not None and not request.data:
@@ -322,6 +339,14 @@ class TrackerNode(LifecycleNode):  # type: ignore[misc]
             causes = ", ".join(f"{cause} {count}" for cause, count in counts.rejected.items() if count)
             warning = f"images are rejected; so far: {causes}"
         self._rejected_before = rejected
+        lifting = self._lifter.update() if self._lifter is not None else {}
+        not_lifted = lifting.get("frames_not_lifted", 0)
+        if not_lifted > self._not_lifted_before:
+            causes = ", ".join(
+                f"{key.partition('.')[2]} {count}" for key, count in lifting.items() if "." in key and count
+            )
+            warning = f"people are not lifted in some frames; so far: {causes}"
+        self._not_lifted_before = not_lifted
         silent_s = time.monotonic() - self._heard_s
         if self._camera is not None:
             self._camera.update()
@@ -340,7 +365,7 @@ class TrackerNode(LifecycleNode):  # type: ignore[misc]
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
         name = self.get_fully_qualified_name()
-        message.status = [status(name, self._state, counts, fingerprints, warning, subscribers)]
+        message.status = [status(name, self._state, counts, fingerprints, warning, subscribers, lifting)]
         self._diagnostics.publish(message)
 
 

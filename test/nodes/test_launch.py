@@ -56,6 +56,19 @@ def test_a_video_is_wired_to_the_tracker_in_its_namespace() -> None:
     assert video.expanded_remapping_rules == [("image_raw", "front/image_raw")]
 
 
+def test_a_depth_topic_enables_people_in_metres() -> None:
+    (tracker,) = nodes(image="/color/image_raw", depth="/aligned/image_raw")
+    assert dict(tracker.expanded_remapping_rules) == {
+        "image": "/color/image_raw",
+        "camera_info": "/color/camera_info",
+        "depth": "/aligned/image_raw",
+    }
+    assert parameters(tracker)["depth.enabled"] is True
+    (tracker,) = nodes(image="/color/image_raw", camera_info="/left/camera_info")
+    assert dict(tracker.expanded_remapping_rules)["camera_info"] == "/left/camera_info"
+    assert parameters(tracker)["depth"]["enabled"] is False
+
+
 @pytest.mark.parametrize(("text", "value"), [("yes", True), ("1", True), ("True", True), ("off", False), ("0", False)])
 def test_booleans_are_written_as_ros_users_write_them(text: str, value: bool) -> None:
     assert parameters(nodes(autostart=text)[0])["autostart"] is value

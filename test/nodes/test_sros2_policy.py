@@ -24,14 +24,14 @@ def names(found: list[tuple[str, list[str]]]) -> set[str]:
 
 
 def test_it_allows_all_that_the_tracker_does(graph: Graph, toy_models: Path) -> None:
-    graph.start("tracker", {"inference.models": toy_models, "use_sim_time": True})
+    graph.start("tracker", {"inference.models": toy_models, "use_sim_time": True, "depth.enabled": True})
     Camera(graph)
     node = graph.node
     graph.spin_until(lambda: "tracker" in node.get_node_names())
     graph.spin_until(lambda: "/image" in names(node.get_subscriber_names_and_types_by_node("tracker", "/")))
     published = names(node.get_publisher_names_and_types_by_node("tracker", "/"))
     served = names(node.get_service_names_and_types_by_node("tracker", "/"))
-    assert {"/tracker/poses", "/diagnostics"} <= published
+    assert {"/tracker/poses", "/tracker/poses_3d", "/diagnostics"} <= published
     assert "/tracker/reset" in served
     assert published <= allowed("topics", "publish")
     assert names(node.get_subscriber_names_and_types_by_node("tracker", "/")) <= allowed("topics", "subscribe")
