@@ -125,6 +125,7 @@ def _median(values: FloatArray, members: BoolArray) -> FloatArray:
 def _person_depth(samples: FloatArray, seen: BoolArray) -> FloatArray:
     """[P] from the windows [P, 16, S] of keypoints and the trunk's middle."""
     trunk = [*_SHOULDERS, *_HIPS, _MIDDLE]
+    samples = samples[..., ::2]  # together these windows have enough
     depth = nearest_surface(samples[:, trunk].reshape(len(samples), len(trunk) * samples.shape[-1]), _SHARE_OF_TRUNK)
     trunkless = ~seen[:, trunk[:-1]].any(1)
     if trunkless.any():
