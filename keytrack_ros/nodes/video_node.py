@@ -30,6 +30,8 @@ from keytrack_ros.timing import NANOSECONDS
 
 TOPIC = "image_raw"
 _REMIND_S = 5.0
+_PIECE = Duration(nanoseconds=50_000_000)
+"""Waits that nothing can end take no longer."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,7 @@ class VideoNode(Node):  # type: ignore[misc]
             begin = time.monotonic()
             self._play_all(source)
             if self._options.reliability == "reliable":
-                self._images.wait_for_all_acked(Duration(seconds=5))
+                self._all_have_it(5.0)
             exit_code = 0
         except KeytrackError as error:
             self.get_logger().fatal(str(error))
@@ -313,11 +315,20 @@ class VideoNode(Node):  # type: ignore[misc]
         In lock-step there may be some that set no pace, such as a recorder. And a subscriber that we have discovered
         may not have discovered us yet; it has when it acknowledges the first frame.
         """
-        if self._options.reliability == "reliable" and not self._images.wait_for_all_acked(Duration(seconds=1)):
+        if self._options.reliability == "reliable" and not self._all_have_it(1.0) and not self._stopping:
             self.get_logger().warning(
                 f"frame {self._published} has not reached all subscribers of {self._images.topic_name} within 1 s",
                 throttle_duration_sec=_REMIND_S,
             )
+
+    def _all_have_it(self, seconds: float) -> bool:
+        """Whether all reliable subscribers have all frames; False after so long, or when the node is to end."""
+        end_s = time.monotonic() + seconds
+        # In pieces: a subscriber that was killed is only forgotten when its lease ends, after 20 s.
+        while not self._images.wait_for_all_acked(_PIECE):
+            if self._stopping or time.monotonic() >= end_s:
+                return False
+        return True
 
     def _wait(self, seconds: float) -> None:
         with self._changed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -223,6 +224,28 @@ def test_lock_step_brings_every_frame_through_tracker_and_recorder(
     assert first == last
     with open_source(bag) as images:
         assert [frame.stamp_ns for frame in images if frame.stamp_ns >= stamps[0]] == stamps
+
+
+@pytest.mark.parametrize(
+    "later_s", [0.0, 1.5], ids=["while_it_waits_for_the_frame_to_arrive", "while_it_waits_for_poses"]
+)
+def test_a_signal_ends_the_video_at_once_though_the_tracker_was_killed(
+    graph: Graph, toy_models: Path, tmp_path: Path, later_s: float
+) -> None:
+    # A killed subscriber neither acknowledges frames nor says that it is gone.
+    video = write_video(tmp_path / "walk.avi", [draw_frame(places) for places in walk(20, 2)])
+    tracker = graph.start("tracker", {"inference.models": toy_models}, ros_args=["-r", "image:=/image_raw"])
+    poses = graph.listen(TrackedPoseArray, "/tracker/poses")
+    player = graph.start(
+        "video", {"source": video, "pace_topic": "/tracker/poses", "loop": True, "pace_timeout_s": 30.0}
+    )
+    graph.spin_until(lambda: len(poses) > 5)
+    tracker.kill()
+    graph.spin_for(later_s)
+    began = time.monotonic()
+    assert player.end(signal.SIGINT) == 0
+    # The node itself takes 0.1 s; the rest is the interpreter's end, on a machine with other work.
+    assert time.monotonic() - began < 2.0, player.log
 
 
 def test_the_recorder_ends_after_so_many_messages(graph: Graph, tmp_path: Path) -> None:
