@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from keytrack_ros.errors import InputError
@@ -18,7 +19,8 @@ from keytrack_ros.media.frames import Selection
 from keytrack_ros.media.live_source import StreamSource, open_stream
 from keytrack_ros.media.sources import open_source
 from keytrack_ros.media.video_source import VideoSource
-from test.media.video_files import place, scene, write_video
+from test.media.rtsp_server import RtspServer
+from test.media.video_files import encode, place, scene, write_video
 
 
 class Camera:
@@ -113,6 +115,40 @@ def test_a_file_behind_an_address_is_read_to_its_end(camera: Camera) -> None:
         frames = list(source)
     assert [place(f.image_bgr) for f in frames] == pytest.approx([k % 20 for k in range(40)], abs=0.5)
     assert [f.stamp_s for f in frames] == pytest.approx([k / 10 for k in range(40)], abs=1e-6)
+
+
+def test_an_rtsp_camera_that_loses_its_power_is_found_again(caplog: pytest.LogCaptureFixture) -> None:
+    # Noise makes the key frames larger than an RTP packet.
+    noise = np.random.default_rng(0).integers(0, 60, (16, 336, 3), np.uint8)
+    images = [np.vstack([noise, scene(k, (336, 64))[16:]]) for k in range(400)]
+    packets = encode(images, key_every=10)
+    assert max(map(len, packets)) > 2000
+    server = RtspServer(packets)
+    before = time.time_ns()
+    frames = []
+    try:
+        with caplog.at_level(logging.WARNING), open_source(server.address) as source:
+            assert isinstance(source, StreamSource)
+            for frame in source:
+                frames.append(frame)
+                if len(frames) == 15:
+                    asked = server.requests
+                    server.close()
+                    server = RtspServer(packets, port=server.port)
+                if len(frames) == 30:
+                    source.stop()
+    finally:
+        server.close()
+    assert asked == server.requests[:4] == ["OPTIONS", "DESCRIBE", "SETUP", "PLAY"]
+    assert caplog.text.count("the stream broke off") == caplog.text.count("the stream is back") == 1
+    stamps = [frame.stamp_ns for frame in frames]
+    assert before < stamps[0]
+    assert stamps == sorted(set(stamps))
+    assert stamps[-1] < time.time_ns()
+    # The square goes on by some frames from image to image, but where the second stream begins.
+    places = np.array([place(frame.image_bgr) for frame in frames])
+    steps = np.diff(places).round() % 80
+    assert ((steps > 0) & (steps < 40)).sum() >= 28, places
 
 
 def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
