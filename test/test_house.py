@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tracker": NETWORKS | {"geometry", "matching"},
     "explanation": VOCABULARY | {"geometry", "matching", "tracker"},
     "lifting": VOCABULARY,
+    "smoothing": VOCABULARY,
     "client": VOCABULARY | {"msg"},
     "gpu": NETWORKS | {"detection", "estimation", "geometry", "pipeline", "toks"},
     "pipeline": NETWORKS | {"detection", "estimation", "geometry", "gpu", "matching", "toks", "tracker"},

@@ -32,6 +32,7 @@ class PeopleClient:
         tracker: name of the tracker's node; one without a slash is in your node's namespace.
         on_people: gets `People` for each image that the tracker has processed, also for those without anybody.
         on_event: gets each `TrackEvent`; events and people of one image come in no fixed order.
+        smoothed: take the keypoints of `~/poses_smoothed`, which the tracker publishes with `smoothing.enabled`.
         qos: of the subscription to people: a profile, or the depth of a reliable one. A depth of 1 gives slow callbacks
             the newest people only.
     """
@@ -43,6 +44,7 @@ class PeopleClient:
         *,
         on_people: Callable[[People], None] | None = None,
         on_event: Callable[[TrackEvent], None] | None = None,
+        smoothed: bool = False,
         qos: QoSProfile | int = 10,
     ) -> None:
         self._node = node
@@ -51,7 +53,8 @@ class PeopleClient:
         if on_people is not None:
             self._on_people = on_people
             callback = self._receive_from if _NAMES_PUBLISHERS else self._receive
-            self._subscribe(TrackedPoseArray, f"{tracker}/poses", callback, qos)
+            topic = "poses_smoothed" if smoothed else "poses"
+            self._subscribe(TrackedPoseArray, f"{tracker}/{topic}", callback, qos)
         if on_event is not None:
             self._on_event = on_event
             self._subscribe(TrackEvents, f"{tracker}/track_events", self._receive_events, 100)

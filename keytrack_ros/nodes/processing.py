@@ -29,6 +29,7 @@ from keytrack_ros.nodes.statistics import Statistics
 from keytrack_ros.pipeline import Pipeline, PipelineOptions
 from keytrack_ros.pipeline.multi_camera import SharedNetworks
 from keytrack_ros.poses import ImageArray, Poses
+from keytrack_ros.smoothing import OneEuroSmoother, SmoothingOptions
 from keytrack_ros.timing import NANOSECONDS, LiveClock, Moment, Order, is_set
 
 _QUIET_S = 5.0
@@ -69,6 +70,7 @@ class FrameProcessor:
         bits: int = 0,
         detections: bool = False,
         lifter: DepthLifter | None = None,
+        smoothing: Callable[[], SmoothingOptions] = SmoothingOptions,
     ) -> None:
         """Loads the networks and makes the publishers.
 
@@ -80,6 +82,7 @@ class FrameProcessor:
             bits: how many of 16 bits the camera uses; 0 = found from the images.
             detections: whether to publish boxes as vision_msgs besides.
             lifter: gets the tracked poses of every image, if there is one.
+            smoothing: as `options`; by default nothing is smoothed.
 
         Raises ModelError or OptionError.
         """
@@ -95,11 +98,18 @@ class FrameProcessor:
         self._statistics = statistics
         self._clock = LiveClock()
         self._trails = Trails()
+        self._smoothing = smoothing
+        self._smoother = OneEuroSmoother()
         self._reset_wanted = threading.Event()
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self._node = node
         try:
             self._poses = advertise(node, TrackedPoseArray, "~/poses", keep_last(10, "reliable"))
+            self._poses_smoothed = (
+                advertise(node, TrackedPoseArray, "~/poses_smoothed", keep_last(10, "reliable"))
+                if smoothing().enabled
+                else None
+            )
             self._events = advertise(node, TrackEvents, "~/track_events", keep_last(100, "reliable"))
             self._debug_image = advertise(node, Image, "~/debug_image", keep_last(1, "reliable"))
             self._markers = advertise(node, MarkerArray, "~/markers", keep_last(1, "reliable"))
@@ -128,6 +138,8 @@ class FrameProcessor:
         """Takes the publishers away and frees the networks. `process` is not called afterwards."""
         for publisher in (self._poses, self._events, self._debug_image, self._markers, self._skeleton):
             self._node.destroy_publisher(publisher)
+        if self._poses_smoothed:
+            self._node.destroy_publisher(self._poses_smoothed)
         if self._detections:
             self._node.destroy_publisher(self._detections.publisher)
         self._pipeline.close()
@@ -164,7 +176,7 @@ class FrameProcessor:
             self._statistics.count_unstamped()
         poses = self._pipeline.process(image, moment.time_ns / NANOSECONDS)
         processed = perf_counter()
-        self._publish(poses, image, received.header)
+        self._publish(poses, image, received.header, moment.time_ns / NANOSECONDS)
         if self._lifter is not None:
             size = image.shape[1], image.shape[0]
             self._lifter.take(poses, received.header, size, moment.time_ns / NANOSECONDS)
@@ -221,10 +233,14 @@ class FrameProcessor:
     def _forget_tracks(self) -> None:
         self._pipeline.reset()
         self._trails = Trails()
+        self._smoother = OneEuroSmoother()
 
-    def _publish(self, poses: Poses, image: ImageArray, header: Header) -> None:
+    def _publish(self, poses: Poses, image: ImageArray, header: Header, seconds: float) -> None:
         size = image.shape[1], image.shape[0]
         self._poses.publish(to_message(poses, header, size))
+        if self._poses_smoothed:
+            smoothed = self._smoother.update(poses, seconds, self._smoothing())
+            self._poses_smoothed.publish(to_message(smoothed, header, size))
         if self._pipeline.events:
             self._events.publish(to_events_message(self._pipeline.events, header))
         if self._detections:

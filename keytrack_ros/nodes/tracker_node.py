@@ -33,6 +33,7 @@ from keytrack_ros.nodes.worker import NewestWorker
 from keytrack_ros.options import option
 from keytrack_ros.pipeline import PipelineOptions
 from keytrack_ros.pipeline.multi_camera import SharedNetworks
+from keytrack_ros.smoothing import SmoothingOptions
 from keytrack_ros.timing import JUMP_NS
 
 _REMIND_S = 10.0
@@ -81,6 +82,7 @@ class TrackerNodeOptions(PipelineOptions):
         at_most=3600.0,
     )
     depth: DepthOptions = field(default_factory=DepthOptions)
+    smoothing: SmoothingOptions = field(default_factory=SmoothingOptions)
 
 
 Transition = Callable[["TrackerNode", Any], TransitionCallbackReturn]
@@ -174,6 +176,7 @@ class TrackerNode(LifecycleNode):  # type: ignore[misc]
                 self._options.options.bits,
                 self._options.options.publish_detections,
                 self._lifter,
+                lambda: self._options.options.smoothing,
             )
         except KeytrackError as error:
             self._release()
