@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import Any
 
 import keytrack_ros
+from keytrack_ros.cli.annotated_video import AnnotatedVideo
 from keytrack_ros.cli.console import FrameProgress, Warnings, console, shown_warnings
 from keytrack_ros.cli.explain import ExplainRequest, Explanations
 from keytrack_ros.cli.held_back import HeldBack
@@ -19,13 +20,11 @@ from keytrack_ros.cli.signals import stop_signals
 from keytrack_ros.cli.summary import RunStatistics, show_summary
 from keytrack_ros.errors import OptionError, OutputError
 from keytrack_ros.media.bag_writer import BagWriter
-from keytrack_ros.media.drawing import Trails, draw_poses
 from keytrack_ros.media.files import require_free, write_text
 from keytrack_ros.media.frames import Frame, FrameSource, Selection
 from keytrack_ros.media.paths import shown
 from keytrack_ros.media.posetrack_writer import PoseTrackWriter
 from keytrack_ros.media.sources import open_source
-from keytrack_ros.media.video_writer import VideoWriter
 from keytrack_ros.options import flatten
 from keytrack_ros.pipeline import Pipeline, PipelineOptions
 from keytrack_ros.poses import Poses
@@ -63,7 +62,7 @@ class _Results:
             self._bag = stack.enter_context(BagWriter(self._paths["bag"], overwrite=request.overwrite))
             self._video = None
             if "video" in self._paths:
-                self._video = VideoWriter(self._paths["video"], source.fps, overwrite=request.overwrite)
+                self._video = AnnotatedVideo(self._paths["video"], source.fps, overwrite=request.overwrite)
                 stack.enter_context(self._video)
             self._explanations = None
             if request.explain is not None:
@@ -71,7 +70,6 @@ class _Results:
                 self._explanations = Explanations(request.explain, threshold, overwrite=request.overwrite)
                 stack.enter_context(self._explanations)
             self._stack = stack.pop_all()
-        self._trails = Trails()
         self._held_back = HeldBack(request.options.tracker)
         self._statistics = statistics
 
@@ -93,8 +91,7 @@ class _Results:
         self._json.write(poses, frame.index, (width, height), file_name=frame.name)
         self._bag.write_poses(poses, frame.stamp_ns, (width, height), frame_id=frame.frame_id)
         if self._video is not None:
-            self._trails.update(poses)
-            self._video.write(draw_poses(frame.image_bgr, poses, trails=self._trails))
+            self._video.write(frame.image_bgr, poses)
         self._statistics.add(poses)
 
     def __enter__(self) -> _Results:
