@@ -1,7 +1,8 @@
 """MCAP files, read whole or as far as they go (https://mcap.dev/spec).
 
-A file without its end, without a summary, or with a summary that leaves out channels is read from the front. Damaged
-chunks are left out. Any profile will do: what is in a channel, its encoding says.
+A file without its end, without a summary, or with a summary that leaves out channels is read from the front, and of the
+chunk in which it breaks off what is whole. Damaged chunks are left out. Any profile will do: what is in a channel, its
+encoding says.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ _HEADER, _FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _CHUNK_INDEX, _STATISTICS
     *(0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x08),
     *(0x0B, 0x0F),
 )
+_CHUNK_HEAD = 44
+"""Bytes of a chunk before its records, where its compression has a name of four letters."""
 _LARGEST_CHUNK = 2**32
 """Bytes of a chunk, unpacked: nobody writes larger ones, a damaged length may claim them."""
 
@@ -126,6 +129,7 @@ class McapFile:
                 raise InputError(f"{shown(path)}: not a bag that can be read: it does not begin like an MCAP file")
             self._damaged = 0
             self.cut_off = False
+            self._breaks_at: int | None = None
             contents = self._summary()
             if contents is None:
                 contents = self._scan()
@@ -227,10 +231,18 @@ class McapFile:
         except (struct.error, ValueError):
             self._warn_of_damage(position)
         if opcode == _CHUNK and chunk.counts:
+            if position == self._breaks_at:
+                whole = sum(chunk.counts.values())
+                logger.warning(
+                    "%s: %d messages of the chunk in which it breaks off are whole", shown(self._path), whole
+                )
             contents.chunks.append(_Chunk(chunk.start_ns, position, frozenset(chunk.counts)))
 
     def _records(self, position: int) -> Iterator[tuple[int, int, bytes]]:
-        """Position, opcode and content of each whole record of the file, up to the end of the data or the footer."""
+        """Position, opcode and content of each record of the file, up to the end of the data or the footer.
+
+        All are whole but a chunk in which the file breaks off.
+        """
         while True:
             self._file.seek(position)
             head = self._file.read(9)
@@ -238,9 +250,15 @@ class McapFile:
                 return
             opcode, length = struct.unpack("<BQ", head)
             # 0 is no opcode: a file filled up with zeros.
-            if opcode in (0, _FOOTER, _DATA_END) or position + 9 + length > self._size:
+            if opcode in (0, _FOOTER, _DATA_END):
                 return
-            yield position, opcode, self._file.read(length)
+            there = min(length, self._size - position - 9)
+            if there < length and (opcode != _CHUNK or not self.cut_off or there < _CHUNK_HEAD):
+                return
+            self._breaks_at = position if there < length else None
+            yield position, opcode, self._file.read(there)
+            if there < length:
+                return
             position += 9 + length
 
     def _content_at(self, position: int) -> bytes:
@@ -249,10 +267,11 @@ class McapFile:
             self._file.seek(position)
             head = self._file.read(9)
         opcode, length = struct.unpack("<BQ", head) if len(head) == 9 else (0, 0)
-        if opcode != _CHUNK or position + 9 + length > self._size:
+        there = min(length, self._size - position - 9)
+        if opcode != _CHUNK or (there < length and not self.cut_off):
             self._warn_of_damage(position)
             return b""
-        return self._file.read(length)
+        return self._file.read(there)
 
     def _messages_in(self, opcode: int, content: bytes, wanted: frozenset[int]) -> list[tuple[int, int, bytes]]:
         """The messages of a top-level record, by log time; none of a damaged one."""
@@ -270,20 +289,28 @@ class McapFile:
         return sorted(found, key=lambda message: message[1])
 
     def _unpacked(self, content: bytes) -> list[tuple[int, memoryview]]:
-        """Opcode and content of each record of a chunk. Raises ValueError or struct.error if it is damaged."""
+        """Opcode and content of each record of a chunk; of one that breaks off, of those that are whole.
+
+        Raises ValueError or struct.error if it is damaged.
+        """
         chunk = _Record(content)
         chunk.bytes(16)
         size, crc, compression = chunk.number("<Q"), chunk.number("<I"), chunk.text()
-        packed = chunk.bytes(min(chunk.number("<Q"), len(content)))
+        length, packed = chunk.number("<Q"), chunk.rest()
+        cut = self.cut_off and len(packed) < length
+        if len(packed) < length and not cut:
+            raise ValueError("a chunk is shorter than it says")
         if size > _LARGEST_CHUNK:
             raise ValueError("a chunk is larger than any")
-        data = _decompressed(bytes(packed), compression, size)
-        if len(data) != size or (crc and zlib.crc32(data) != crc):
+        data = _decompressed(bytes(packed[:length]), compression, size)
+        if not cut and (len(data) != size or (crc and zlib.crc32(data) != crc)):
             raise ValueError("a chunk is not what its checksum says")
         records, position, view = [], 0, memoryview(data)
-        while position + 9 <= size:
+        while position + 9 <= len(data):
             opcode, length = struct.unpack_from("<BQ", data, position)
-            if position + 9 + length > size:
+            if position + 9 + length > len(data):
+                if cut:
+                    break
                 raise ValueError("a record is longer than its chunk")
             records.append((opcode, view[position + 9 : position + 9 + length]))
             position += 9 + length

@@ -6,8 +6,10 @@ import struct
 from collections.abc import Sequence
 from pathlib import Path
 
+import lz4.frame
 from rosbags.rosbag2.storage_mcap import zstd
 
+COMPRESSORS = {"": bytes, "zstd": zstd.compress, "lz4": lz4.frame.compress}
 MAGIC = b"\x89MCAP0\r\n"
 
 
@@ -32,6 +34,7 @@ def write_mcap(
     repeated: bool = True,
     summary: bool = True,
     per_chunk: int = 4,
+    compression: str = "zstd",
 ) -> Path:
     """`messages` are (log time in ns, content); `repeated`: the summary repeats schema and channel."""
     name, form, definition = schema
@@ -44,12 +47,12 @@ def write_mcap(
         for start in range(0, len(packed), per_chunk):
             inside = (about if start == 0 else b"") + b"".join(packed[start : start + per_chunk])
             times = [t for t, _ in messages[start : start + per_chunk]]
-            small = zstd.compress(inside)
-            head = struct.pack("<QQQI", min(times), max(times), len(inside), 0) + text("zstd")
+            small = COMPRESSORS[compression](inside)
+            head = struct.pack("<QQQI", min(times), max(times), len(inside), 0) + text(compression)
             chunk = record(0x06, head + struct.pack("<Q", len(small)) + small)
             where = struct.pack("<QQQQI", min(times), max(times), len(data), len(chunk), 10) + struct.pack("<HQ", 3, 0)
             index += record(
-                0x08, where + struct.pack("<Q", 0) + text("zstd") + struct.pack("<QQ", len(small), len(inside))
+                0x08, where + struct.pack("<Q", 0) + text(compression) + struct.pack("<QQ", len(small), len(inside))
             )
             data += chunk
     else:

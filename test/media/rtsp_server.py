@@ -10,7 +10,7 @@ import socketserver
 import struct
 import threading
 from collections.abc import Sequence
-from typing import BinaryIO
+from io import BufferedIOBase
 
 _LARGEST = 1200
 """Bytes of a NAL unit in one RTP packet; larger ones are sent in fragments."""
@@ -56,7 +56,7 @@ class RtspServer:
             with contextlib.suppress(OSError):
                 client.shutdown(socket.SHUT_RDWR)
 
-    def _serve(self, requests: BinaryIO, client: socket.socket) -> None:
+    def _serve(self, requests: BufferedIOBase, client: socket.socket) -> None:
         while line := requests.readline():
             method, url = line.decode().split()[:2]
             headers = {}

@@ -297,6 +297,33 @@ class TestMcap:
         with pytest.raises(InputError, match=r"a\.mcap: the recording was cut off before its first whole message"):
             open_source(path)
 
+    @pytest.mark.parametrize(("compression", "at_least"), [("", 6), ("zstd", 4), ("lz4", 5)])
+    def test_the_chunk_in_which_a_file_breaks_off_is_read_as_far_as_it_goes(
+        self, tmp_path: Path, compression: str, at_least: int, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        # Ten images of 60 kB a chunk; zstd packs 128 kB at a time, lz4 64 kB.
+        noise = np.random.default_rng(0)
+        images = [noise.integers(0, 256, (100, 200, 3), np.uint8) for _ in range(20)]
+        messages = []
+        for t, image in zip(range(BASE_NS, BASE_NS + 20 * TENTH, TENTH), images, strict=True):
+            image[0, 0] = len(messages)
+            messages.append((t, bytes(typestore().serialize_cdr(image_message(image, t), IMAGE))))
+        path = write_mcap(
+            tmp_path / "a.mcap", messages, per_chunk=10, compression=compression, schema=(IMAGE, "ros2msg", "")
+        )
+        data = path.read_bytes()
+        path.write_bytes(data[: 10 * 60_100 + round(6.5 * 60_100)])
+        for in_stamp_order in (False, True):
+            caplog.clear()
+            with caplog.at_level(logging.WARNING):
+                frames = frames_of(path, in_stamp_order=in_stamp_order)
+            assert 10 + at_least <= len(frames) <= 16
+            for number, frame in enumerate(frames):
+                np.testing.assert_array_equal(frame.image_bgr, images[number])
+            assert f"{len(frames) - 10} messages of the chunk in which it breaks off are whole" in caplog.text
+            assert f"the recording was cut off; the {len(frames)} messages that are whole are used" in caplog.text
+            assert "damaged" not in caplog.text
+
     def test_a_damaged_chunk_costs_its_own_messages_only(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -396,6 +423,14 @@ class TestDamage:
         index = data.index(b"\x08", data.rindex(b"\x0f\x04\x00\x00\x00\x00\x00\x00\x00"))  # the first chunk's
         path.write_bytes(data[: index + 25] + struct.pack("<Q", 2**63 + 5) + data[index + 33 :])
         assert len(frames_of(path)) == 6
+
+    def test_a_chunk_that_claims_to_be_longer_than_anything(self, tmp_path: Path) -> None:
+        path = write_mcap(tmp_path / "a.mcap", [(t, in_cdr(k, t)) for k, t in enumerate(STAMPS)])
+        data = path.read_bytes()[:-20]
+        (first,) = struct.unpack_from("<Q", data, data.index(b"\x06") + 1)
+        second = data.index(b"\x06") + 9 + first
+        path.write_bytes(data[: second + 1] + struct.pack("<Q", 2**64 - 1) + data[second + 9 :])
+        assert len(frames_of(path)) == 8
 
     def test_text_and_data_of_other_kinds_in_sqlite(self, tmp_path: Path) -> None:
         bag = write_bag(tmp_path / "bag", camera(4), StoragePlugin.SQLITE3)
