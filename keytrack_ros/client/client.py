@@ -50,11 +50,11 @@ class PeopleClient:
         self._node = node
         self._velocities: dict[bytes, BoxVelocities] = {}  # by publisher, the one heard last at the end
         self._subscriptions: list[Subscription] = []
+        self._topic = f"{tracker}/{'poses_smoothed' if smoothed else 'poses'}"
         if on_people is not None:
             self._on_people = on_people
             callback = self._receive_from if _NAMES_PUBLISHERS else self._receive
-            topic = "poses_smoothed" if smoothed else "poses"
-            self._subscribe(TrackedPoseArray, f"{tracker}/{topic}", callback, qos)
+            self._subscribe(TrackedPoseArray, self._topic, callback, qos)
         if on_event is not None:
             self._on_event = on_event
             self._subscribe(TrackEvents, f"{tracker}/track_events", self._receive_events, 100)
@@ -76,7 +76,7 @@ class PeopleClient:
         self._give(message, None)
 
     def _give(self, message: TrackedPoseArray, publisher: bytes | None) -> None:
-        if publisher is None and self._node.count_publishers(self._subscriptions[0].topic_name) > 1:
+        if publisher is None and self._node.count_publishers(self._topic) > 1:
             self._velocities.clear()  # whose message this is cannot be told
         key = publisher or b""
         velocities = self._velocities.pop(key, BoxVelocities())

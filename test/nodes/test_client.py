@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from keytrack_ros.msg import TrackedPoseArray, TrackEvents
 from keytrack_ros.msg import TrackEvent as TrackEventMessage
+from rclpy.publisher import Publisher
 
 from keytrack_ros.client import EventKind, People, PeopleClient, TrackEvent, TrackState
 from keytrack_ros.client.client import _PUBLISHERS
@@ -74,6 +75,31 @@ def test_two_trackers_on_one_topic_do_not_mix(graph: Graph) -> None:
         graph.spin_until(lambda sent=2 * number + 2: len(heard) == sent)
     assert velocity(heard[-2], 1) == pytest.approx((50, 0), abs=0.01)
     assert velocity(heard[-1], 1) == pytest.approx((-200, 0), abs=0.01)
+
+
+def test_without_the_publishers_name_two_trackers_have_no_velocity(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As on ROS 2 Humble: messages do not tell who sent them.
+    monkeypatch.setattr("keytrack_ros.client.client._NAMES_PUBLISHERS", False)
+    heard: list[People] = []
+    PeopleClient(graph.node, "here", on_people=heard.append)
+    one = graph.publisher(TrackedPoseArray, "/here/poses")
+
+    def walk(publisher: Publisher, first: int, speed: float) -> tuple[float, float] | None:
+        for number in range(first, first + 4):
+            before = len(heard)
+            publisher.publish(poses_message(100 + number / 10, {1: (400 + speed * number / 10, 200)}, age=number))
+            graph.spin_until(lambda sent=before: len(heard) > sent)
+        return velocity(heard[-1], 1)
+
+    assert walk(one, 0, 50.0) == pytest.approx((50, 0), abs=0.01)
+    other = graph.publisher(TrackedPoseArray, "/here/poses")
+    graph.spin_until(lambda: graph.node.count_publishers("/here/poses") == 2)
+    assert walk(other, 4, -20.0) is None
+    graph.node.destroy_publisher(other)
+    graph.spin_until(lambda: graph.node.count_publishers("/here/poses") == 1)
+    assert walk(one, 0, 50.0) == pytest.approx((50, 0), abs=0.01)  # its stamps and ages have gone back
 
 
 def test_publishers_that_come_and_go_are_forgotten(graph: Graph) -> None:
