@@ -17,8 +17,12 @@ from keytrack_ros.poses import BoolArray, FloatArray
 TAIL = 4.0
 """Degrees of freedom of the t-distributions of box errors: detectors also make gross ones."""
 
-CONSTANT = 0.0
-"""Log-odds of a box that lies as far off as one expects, against a box of another person."""
+GROSS_ERROR = 0.01
+"""Share of boxes that are cut off or hold two people: they lie anywhere around the person and have any size."""
+
+GROSS_CENTER = 0.35
+GROSS_SIZE = 0.6
+"""Standard deviations of their centers, in body heights of the larger box, and of the logarithms of their sizes."""
 
 POSE_WEIGHT = 1.0
 """Weight of the network's log-odds where no keypoint is contested …"""
@@ -41,11 +45,24 @@ SETTLED_BY_BOXES = 0.95
 
 def box_logits(boxes: FloatArray, expected: ExpectedBoxes) -> FloatArray:
     """[P, T] float32 log-odds of boxes [P, 4] against expected ones; −inf where a box is unknown (zeros)."""
-    apart2 = np.square(box_centers(boxes)[:, None] - expected.centers[None]).sum(-1) / np.square(expected.center_std)
-    logs = np.log(np.maximum(boxes[:, 2:] - boxes[:, :2], 1)[:, None] / expected.sizes[None])
-    sizes2 = np.square(logs / expected.size_std[None])
+    sizes = boxes[:, 2:] - boxes[:, :2]
+    distance2 = np.square(box_centers(boxes)[:, None] - expected.centers[None]).sum(-1)
+    logs = np.log(np.maximum(sizes, 1)[:, None] / expected.sizes[None])
     spread = expected.center_std / expected.sizes.max(1)  # in body heights: wide expectations say less
-    logits = CONSTANT - _surprise(apart2, 2) - 2 * np.log(spread) - _surprise(sizes2, 1).sum(-1)
+    usual = (
+        -_surprise(distance2 / np.square(expected.center_std), 2)
+        - 2 * np.log(spread)
+        - _surprise(np.square(logs / expected.size_std[None]), 1).sum(-1)
+    )
+    larger = np.maximum(sizes.max(1, initial=1)[:, None], expected.sizes.max(1))
+    gross_spread = np.hypot(GROSS_CENTER, spread)
+    gross = (
+        np.log(GROSS_ERROR)
+        - distance2 / np.square(gross_spread * larger) / 2
+        - 2 * np.log(gross_spread)
+        - _surprise(np.square(logs / GROSS_SIZE), 1).sum(-1)
+    )
+    logits = np.logaddexp(usual, gross)
     return np.where(exists(boxes)[:, None], logits, -np.inf).astype(np.float32)
 
 

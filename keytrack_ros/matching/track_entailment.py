@@ -91,6 +91,8 @@ class TrackEntailmentMatcher:
             clear = clear_cases(distance[0], histories.frames) | (
                 mutual_probabilities(box, query.weak) >= SETTLED_BY_BOXES
             )
+            # Where keypoints and boxes name different pairs, nothing is clear.
+            clear &= (clear.sum(0, keepdims=True) == 1) & (clear.sum(1, keepdims=True) == 1)
             distance = np.where(open_cases(clear), distance, np.inf)
         pairs = near_pairs(distance, query.candidates)
         logits = np.full((poses, tracks), -np.inf, np.float32)
