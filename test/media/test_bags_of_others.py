@@ -304,7 +304,7 @@ class TestMcap:
         # Ten images of 60 kB a chunk; zstd packs 128 kB at a time, lz4 64 kB.
         noise = np.random.default_rng(0)
         images = [noise.integers(0, 256, (100, 200, 3), np.uint8) for _ in range(20)]
-        messages = []
+        messages: list[tuple[int, bytes]] = []
         for t, image in zip(range(BASE_NS, BASE_NS + 20 * TENTH, TENTH), images, strict=True):
             image[0, 0] = len(messages)
             messages.append((t, bytes(typestore().serialize_cdr(image_message(image, t), IMAGE))))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import signal
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -155,13 +158,39 @@ def test_a_damaged_packet_costs_the_frames_to_the_next_key_frame(
     assert "5 packets before it had no frame" in log
 
 
+def grown(messages: list[TrackedPoseArray], before: int) -> bool:
+    return len(messages) > before
+
+
 @pytest.mark.parametrize(
-    ("transport", "package"), [("ffmpeg", "ffmpeg_image_transport_msgs"), ("foxglove", "foxglove_msgs")]
+    ("transport", "package", "name"),
+    [("ffmpeg", "ffmpeg_image_transport_msgs", "FFMPEGPacket"), ("foxglove", "foxglove_msgs", "CompressedVideo")],
 )
-def test_a_message_type_that_is_not_installed_is_named(
-    graph: Graph, toy_models: Path, transport: str, package: str
+def test_packets_of_other_transports(
+    graph: Graph, toy_models: Path, packets: list[bytes], transport: str, package: str, name: str
 ) -> None:
-    process = graph.start("tracker", {"inference.models": toy_models, "image_transport": transport})
-    assert process.wait() == 1
-    assert f"is not installed; install the ROS package {package}" in process.log
-    assert "Traceback" not in process.log
+    parameters = {"inference.models": toy_models, "image_transport": transport}
+    process = graph.start("tracker", parameters, ros_args=["-r", "image:=/camera/image_raw"])
+    if importlib.util.find_spec(package) is None:
+        assert process.wait() == 1
+        line = f"{package}/msg/{name} is not installed; install the ROS package {package}"
+        assert f"parameter image_transport: {line}" in process.log
+        assert "Traceback" not in process.log
+        return
+    poses = graph.listen(TrackedPoseArray, "/tracker/poses")
+    graph.spin_until(lambda: graph.count("poses_subscribers") == 1)
+    message_type = getattr(importlib.import_module(f"{package}.msg"), name)
+    publisher = graph.publisher(message_type, f"/camera/image_raw/{transport}")
+    for number, packet in enumerate(packets[:5]):
+        header = image_message(np.zeros((1, 1, 3), np.uint8), 100 + number, "front").header
+        if transport == "ffmpeg":
+            publisher.publish(message_type(header=header, encoding="libx264;bgr8", data=packet))
+        else:
+            publisher.publish(
+                message_type(timestamp=header.stamp, frame_id=header.frame_id, format="h264", data=packet)
+            )
+        before = len(poses)
+        graph.spin_until(partial(grown, poses, before))
+        assert poses[-1].header == header
+        assert len(poses[-1].poses) == 2
+    ended(process)
