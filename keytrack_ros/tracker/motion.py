@@ -13,7 +13,7 @@ from keytrack_ros.matching.boxes import box_centers
 from keytrack_ros.matching.matcher import ExpectedBoxes
 from keytrack_ros.poses import FloatArray, IntArray
 
-VELOCITY_MEMORY_S = 3.0
+VELOCITY_MEMORY_S = 8.0
 """Time constant of the decay of a velocity."""
 
 SPEED = 0.5

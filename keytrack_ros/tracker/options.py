@@ -83,7 +83,7 @@ class TrackerOptions(Options):
         at_most=3600.0,
     )
     rebirth_threshold: float = option(
-        0.3,
+        0.5,
         "match score that a pose must reach to continue a track not seen for more than δ frames",
         at_least=0.0,
         at_most=1.0,

@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 WEAK_NOISE = 2.0
 """Boxes of weak detections lie this many times as far off."""
 
+WEAK_SHARE = 0.9
+"""Their match scores count for so much beside those of strong ones: a duplicate that fits as well comes second."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -234,20 +237,30 @@ class PoseTracker:
         )
 
     def _assign(self, compared: Comparison, strong: BoolArray, carried: BoolArray) -> tuple[IntArray, FloatArray]:
-        """Confirmed tracks come first, with strong detections, then with weak ones; then lost and tentative tracks."""
+        """Confirmed tracks come first, then lost and tentative ones; the others only with detections left over.
+
+        Strong and weak detections compete for confirmed tracks, since of two people who come apart the one behind has
+        the weaker box; a weak one must fit better.
+        """
         options = self.options
         tentative, lost = compared.states == TrackState.TENTATIVE, compared.states == TrackState.LOST
         confirmed = compared.states == TrackState.CONFIRMED
         tired = np.array([self._frame - track.detected > options.carry_frames for track in self._tracks], bool)
+        weak = ~strong & ~carried
+        scores = compared.found.scores
+        scores = np.where(weak[:, None], np.where(scores < options.weak_threshold, -np.inf, WEAK_SHARE * scores), scores)
         stages = [
-            Stage(strong, confirmed, options.match_threshold),
-            Stage(~strong & ~carried, confirmed, options.weak_threshold),
+            Stage(strong | weak, confirmed, options.match_threshold),
             Stage(strong, lost, options.rebirth_threshold),
             Stage(strong, tentative, options.match_threshold),
-            Stage(~strong & ~carried, tentative, options.weak_threshold),
+            Stage(weak, tentative, options.match_threshold),
             Stage(carried, (confirmed | tentative) & ~tired, options.match_threshold),
         ]
-        return assign_in_stages(compared.found.scores, compared.query.track_ids, stages)
+        track_ids = compared.query.track_ids
+        ids, won = assign_in_stages(scores, track_ids, stages)
+        continued = np.flatnonzero(ids >= 0)
+        won[continued] = compared.found.scores[continued, np.searchsorted(track_ids, ids[continued])]
+        return ids, won
 
     def _see(self, seen: Poses, poses: Poses, ids: IntArray, strong: BoolArray, stamp: float) -> None:
         """Tracks take their new poses; a track begins with each strong detection that continues none. Sets `ids`."""

@@ -78,6 +78,13 @@ def test_a_weak_detection_continues_a_confirmed_track(matcher):
     assert film.rows(detected((203, 300), box_score=0.15)) == [(1, C)]
 
 
+def test_a_weak_detection_keeps_its_track_when_a_strong_one_passes_by(matcher):
+    film = Film(matcher)
+    film.show(detected((200, 300)), 6)
+    weak, strong = detected((200, 300), box_score=0.4), detected((240, 290), box_score=0.9)
+    assert film.rows(Poses.concatenate([strong, weak])) == [(2, T), (1, C)]
+
+
 def test_a_strong_detection_comes_before_a_weak_one_that_fits_better(matcher):
     film = Film(matcher, birth_score=0.5)
     film.show(detected((200, 300)), frames=5)
@@ -151,3 +158,16 @@ def test_captured_keypoints_do_not_take_the_boxes_ids_along(matcher):
 def test_every_track_is_published_at_once_with_the_papers_options(matcher):
     film = Film(matcher, confirm_frames=1, birth_score=0.0, birth_pose_score=0.0)
     assert film.rows(detected((200, 300), box_score=0.01, score=0.2)) == [(1, C)]
+
+
+def test_people_known_by_keypoints_alone_keep_their_ids_at_crossings_and_through_gaps(matcher):
+    # Three people cross each other twice; each in turn is not seen for 0.4 s. No boxes, no box scores.
+    film, ids = Film(matcher), []
+    for frame in range(80):
+        phase = np.pi * frame / 40
+        places = [(400 + 250 * np.cos(phase), 250), (400 - 250 * np.cos(phase), 300), (400, 350 + 80 * np.sin(phase))]
+        seen = [k for k in range(3) if not 10 + 20 * k <= frame < 14 + 20 * k]
+        poses = people(*(places[k] for k in seen))
+        found = film.show(Poses(poses.keypoints, poses.scores)).track_ids.tolist()
+        ids += list(zip(seen, found, strict=True))
+    assert set(ids) == {(0, 1), (1, 2), (2, 3)}
