@@ -248,7 +248,8 @@ class PoseTracker:
         tired = np.array([self._frame - track.detected > options.carry_frames for track in self._tracks], bool)
         weak = ~strong & ~carried
         scores = compared.found.scores
-        scores = np.where(weak[:, None], np.where(scores < options.weak_threshold, -np.inf, WEAK_SHARE * scores), scores)
+        weak_scores = np.where(scores < options.weak_threshold, -np.inf, WEAK_SHARE * scores)
+        scores = np.where(weak[:, None], weak_scores, scores)
         stages = [
             Stage(strong | weak, confirmed, options.match_threshold),
             Stage(strong, lost, options.rebirth_threshold),
