@@ -50,7 +50,7 @@ class OneEuroSmoother:
 
     Each keypoint of each track has a filter of its own; its x and y share one cutoff, set by the speed, so that the
     direction of a motion does not matter. A keypoint that was missing in the last frame, or whose track was, begins
-    anew at its measured place. Memory is that of the people of one frame.
+    again at its measured place. Memory is that of the people of one frame.
     """
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class OneEuroSmoother:
 
         Args:
             poses: P people with track ids, each once.
-            stamp: seconds. Where it is not later than the last one, all filters begin anew.
+            stamp: seconds. Where it is not later than the last one, all filters begin again.
             options: may differ from frame to frame.
 
         Returns:

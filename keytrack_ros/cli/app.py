@@ -199,7 +199,7 @@ def build_engines(
     params: ParameterFile = None,
     settings: Settings = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show keys, files and profiles.")] = False,
-    force: Annotated[bool, typer.Option("--force", "--anew", help="Build even if there is an engine.")] = False,
+    force: Annotated[bool, typer.Option("--force", "--again", help="Build even if there is an engine.")] = False,
 ) -> None:
     """Build the TensorRT engines of the networks that a tracker with these parameters uses. Takes minutes.
 

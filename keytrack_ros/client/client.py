@@ -24,7 +24,7 @@ class PeopleClient:
         self.people = PeopleClient(self, on_people=self.on_people)
 
     Callbacks run on the node's executor, as those of its subscriptions do. The tracker may start later, end, and start
-    again; ids then start anew, and velocities with them. Where several trackers publish on one topic, velocities are
+    again; ids then start again, and velocities with them. Where several trackers publish on one topic, velocities are
     those of each tracker by itself (on ROS 2 Humble and Jazzy, which do not name the publisher, None).
 
     Args:

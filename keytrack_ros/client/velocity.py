@@ -32,8 +32,8 @@ class BoxVelocities:
     """The velocities of one tracker's people, as messages come.
 
     A velocity is the median of the slopes between all pairs of places within the last second (Theil and Sen): one box
-    in four may be wrong without effect. Where stamps or the age of an id go back or stand still, the tracker has begun
-    anew or the messages are of several; what was known is forgotten then. Memory is bounded: whoever was not seen for a
+    in four may be wrong without effect. Where stamps or the age of an id go back or stand still, the tracker began
+    again or the messages are of several; what was known is forgotten then. Memory is bounded: whoever was not seen for a
     second is forgotten, at the next message.
     """
 

@@ -89,7 +89,7 @@ class _Place:
 class LineCounter:
     """Counts foot points that cross a line: inwards from its left to its right side, as seen along the line.
 
-    Bounded memory: ids are forgotten when told so or after a minute, and when the tracker begins anew (an age or the
+    Bounded memory: ids are forgotten when told so or after a minute, and when the tracker begins again (an age or the
     stamps go back).
     """
 
@@ -124,7 +124,7 @@ class LineCounter:
         point = foot_point(person, options.keypoint_threshold)
         place = self._places.get(person.track_id)
         if place is not None and person.age <= place.age:
-            place = None  # another person with the id, of a tracker that began anew
+            place = None  # another person with the id, of a tracker that began again
         distance = _right_of(point, start, end)
         if abs(distance) < options.margin * height or distance == 0:
             if place is not None:
