@@ -33,7 +33,7 @@ class BoxVelocities:
 
     A velocity is the median of the slopes between all pairs of places within the last second (Theil and Sen): one box
     in four may be wrong without effect. Where stamps or the age of an id go back or stand still, the tracker began
-    again or the messages are of several; what was known is forgotten then. Memory is bounded: whoever was not seen for a
+    again or the messages are of several; what was known is forgotten then. Memory is bounded: who was not seen for a
     second is forgotten, at the next message.
     """
 
