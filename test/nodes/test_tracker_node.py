@@ -129,7 +129,7 @@ BAD = {
 @pytest.mark.parametrize("fields", BAD.values(), ids=BAD.keys())
 def test_a_bad_image_is_counted_and_the_next_good_one_tracked(camera: Camera, fields: dict[str, Any]) -> None:
     graph = camera.graph
-    graph.spin_until(lambda: graph.diagnostics)
+    settled(graph)
     rejected, before = graph.count("frames_rejected.image"), len(camera.poses)
     bad = camera.publish(draw_frame([]), stamp_s=camera.stamp_s)  # a good one first, so that the tracker is idle
     graph.spin_until(lambda: len(camera.poses) == before + 1)
@@ -250,8 +250,9 @@ def test_one_bad_stamp_among_good_ones_changes_no_id(camera: Camera, bad: float)
 
 @pytest.mark.parametrize("stamp_s", [0.0, 7.0], ids=["never_set", "standing"])
 def test_people_who_move_keep_their_ids_without_usable_stamps(camera: Camera, process: Process, stamp_s: float) -> None:
-    graph, unstamped = camera.graph, camera.graph.count("frames_unstamped")
-    now = camera.stamp_s
+    graph, now = camera.graph, camera.stamp_s
+    settled(graph)  # frames of the test before are in the counts now
+    unstamped = graph.count("frames_unstamped")
     messages = [camera.show(places, stamp_s=stamp_s) for places in walk(10, 2)]
     assert [ids_by_place(message) for message in messages] == [ids_by_place(messages[0])] * 10
     assert set(stamps_ns(messages)) == {round(stamp_s * NANOSECONDS)}
