@@ -13,7 +13,7 @@ import cv2
 import pytest
 
 from test.nodes.camera import Camera, ids_by_place
-from test.nodes.graph import REPOSITORY, Graph
+from test.nodes.graph import REPOSITORY, Graph, Process
 from test.toy import draw_frame
 
 pytest.importorskip("launch_ros", reason="launch and launch_ros are not installed (they are not on PyPI)")
@@ -134,13 +134,63 @@ def test_the_launch_ends_when_the_video_has_been_played(graph: Graph, toy_models
     assert "published 3 frames" in process.log
 
 
-def test_a_manager_configures_and_activates_by_command(graph: Graph, toy_models: Path) -> None:
+def test_ros2_lifecycle_configures_activates_and_frees(graph: Graph, toy_models: Path) -> None:
     process = graph.launch("tracker", autostart="no", models=str(toy_models))
     graph.spin_until(lambda: graph.diagnostics.get("state") == "unconfigured")
     for transition in ("configure", "activate"):
-        assert graph.change_state(transition)
+        assert "Transitioning successful" in ros2(graph, "lifecycle", "set", "/tracker", transition)
     assert len(Camera(graph).confirm([(150.0, 200.0)]).poses) == 1
+    for transition, state in (("deactivate", "inactive"), ("cleanup", "unconfigured")):
+        assert "Transitioning successful" in ros2(graph, "lifecycle", "set", "/tracker", transition)
+        graph.spin_until(lambda state=state: graph.diagnostics.get("state") == state)
     assert process.end() == 0
+
+
+def test_ros2_reads_parameters_and_poses(graph: Graph, toy_models: Path) -> None:
+    process = graph.launch("tracker", models=str(toy_models))
+    graph.spin_until(lambda: graph.diagnostics.get("state") == "active")
+    assert "Set parameter successful" in ros2(graph, "param", "set", "/tracker", "toks.dilation", "1.5")
+    assert "Double value is: 1.5" in ros2(graph, "param", "get", "/tracker", "toks.dilation")
+    refused = ros2(graph, "param", "set", "/tracker", "detector.model", "other")
+    assert "detector.model cannot be changed now; it can after the lifecycle transition 'cleanup'" in refused
+    skeleton = ros2(graph, "topic", "echo", "--once", "/tracker/skeleton_info")
+    assert "- left_ankle" in skeleton
+    assert process.end() == 0
+
+
+def test_the_documented_launch_file_drives_the_lifecycle_by_events(
+    graph: Graph, toy_models: Path, tmp_path: Path
+) -> None:
+    text = (REPOSITORY / "docs" / "deployment.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert '{"autostart": False}' in example
+    here = example.replace('{"autostart": False}', f'{{"autostart": False, "inference.models": "{toy_models}"}}')
+    (tmp_path / "lifecycle.launch.py").write_text(here)
+    process = graph.launch(str(tmp_path / "lifecycle"))
+    graph.spin_until(lambda: graph.diagnostics.get("state") == "active")
+    assert len(Camera(graph, "/camera/image_raw").confirm([(150.0, 200.0)]).poses) == 1
+    assert process.end() == 0
+
+
+@pytest.mark.parametrize("front_end", ["xml", "yaml"])
+def test_xml_and_yaml_take_the_arguments_of_python(graph: Graph, toy_models: Path, front_end: str) -> None:
+    file = str(REPOSITORY / "launch" / f"tracker.launch.{front_end}")
+    process = start_ros2(graph, "launch", file, f"models:={toy_models}", "image:=/front/image_raw", "autostart:=yes")
+    assert len(Camera(graph, "/front/image_raw").confirm([(150.0, 200.0)]).poses) == 1
+    assert process.end() == 0
+
+
+def start_ros2(graph: Graph, *words: str) -> Process:
+    """Starts a command of ros2cli."""
+    code = f"import sys; sys.argv = {['ros2', *words]}; from ros2cli.cli import main; sys.exit(main())"
+    return graph.start_code(code, name="ros2")
+
+
+def ros2(graph: Graph, *words: str) -> str:
+    """What a command of ros2cli prints; without its daemon, which would outlive the test."""
+    process = start_ros2(graph, *words, "--no-daemon", "--spin-time", "3")
+    process.wait()
+    return process.log
 
 
 def parameters(node: Any) -> dict[str, Any]:
