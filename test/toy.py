@@ -74,12 +74,19 @@ decoder: quarter
     return folder
 
 
-def draw_frame(people: list[tuple[float, float]], size: tuple[int, int] = FRAME_SIZE) -> npt.NDArray[np.uint8]:
-    """A BGR frame with a person centred at each (x, y)."""
+def draw_frame(
+    people: list[tuple[float, float]],
+    size: tuple[int, int] = FRAME_SIZE,
+    person_size: tuple[int, int] = PERSON_SIZE,
+) -> npt.NDArray[np.uint8]:
+    """A BGR frame with a person centred at each (x, y).
+
+    The networks find people whose size is to that of the frame as PERSON_SIZE to FRAME_SIZE.
+    """
     frame = np.zeros((size[1], size[0], 3), np.uint8)
     for x, y in people:
-        left, top = round(x - PERSON_SIZE[0] / 2), round(y - PERSON_SIZE[1] / 2)
-        frame[max(top, 0) : max(top + PERSON_SIZE[1], 0), max(left, 0) : max(left + PERSON_SIZE[0], 0)] = 255
+        left, top = round(x - person_size[0] / 2), round(y - person_size[1] / 2)
+        frame[max(top, 0) : max(top + person_size[1], 0), max(left, 0) : max(left + person_size[0], 0)] = 255
     return frame
 
 

@@ -36,8 +36,8 @@ _KEPT = 30
 """Depth images that are kept: a second at 30 Hz, since those of an image come while it is processed."""
 _TRANSPORT = replace(TRANSPORTS["raw"], depth=5)
 """Each depth image may be that of an image, not only the newest."""
-_PATIENCE_S = 0.3
-"""How long tracked poses wait for a depth image or a transform of their stamp."""
+_PATIENCE_S = 1.0
+"""How long tracked poses wait for a depth image or a transform of their stamp, and for the first camera_info."""
 _REMIND_S = 10.0
 
 Quaternion = tuple[float, float, float, float]
@@ -172,7 +172,11 @@ class DepthLifter:
         self._settle()
 
     def _on_info(self, message: CameraInfo) -> None:
-        self._info = message
+        with self._lock:
+            first = self._info is None
+            self._info = message
+        if first:
+            self._settle()
 
     def _settle(self) -> None:
         """Publishes or counts all that need not wait longer, in order."""
@@ -206,6 +210,8 @@ class DepthLifter:
             raise _NotLiftedError("no_depth", "the image has no stamp, by which depth images are found")
         # The nearest in time is known once one has come that is not older.
         if patient and not any(stamp_ns >= frame.stamp_ns for stamp_ns, _ in self._depths):
+            return None
+        if patient and self._info is None:
             return None
         depth = self._nearest(frame.stamp_ns)
         intrinsics = self._intrinsics(frame)

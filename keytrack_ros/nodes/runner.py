@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 import rclpy
@@ -134,12 +135,15 @@ def _end_on_signals(ending: Ending) -> None:
 
     def wait() -> None:
         receiver.recv(1)
-        first_s = time.monotonic()
         ending(0)
         # A terminal and a launcher send one each at the same time.
-        while receiver.recv(1):
-            if time.monotonic() - first_s > _PATIENCE_S:
-                os._exit(130)
+        time.sleep(_PATIENCE_S)
+        receiver.settimeout(0)
+        with suppress(BlockingIOError):
+            receiver.recv(4096)
+        receiver.settimeout(None)
+        receiver.recv(1)
+        os._exit(130)
 
     threading.Thread(target=wait, name="signals", daemon=True).start()
 

@@ -29,6 +29,7 @@ class Camera:
     def __init__(self, graph: Graph, image_topic: str = "/image", tracker: str = "/tracker", readers: int = 1) -> None:
         self.graph = graph
         self.poses: list[TrackedPoseArray] = graph.listen(TrackedPoseArray, f"{tracker}/poses", 1000)
+        graph.meet(tracker)
         graph.spin_until(lambda: graph.node.count_publishers(f"{tracker}/poses"))
         self.publisher = graph.publisher(Image, image_topic, readers=readers)
         self.stamp_s = 100.0
@@ -37,25 +38,25 @@ class Camera:
         """Publishes a BGR frame and returns its message."""
         self.stamp_s = self.stamp_s + 0.1 if stamp_s is None else stamp_s
         message = image_message(frame, self.stamp_s, frame_id)
-        self.graph.spin_until(lambda: try_publish(self.publisher, message))
+        self._send(message)
         return message
 
     def publish_message(self, message: Image) -> None:
         """Publishes a message as it is, but for a new stamp."""
-        self.publish_stamp(message)
-        self.publisher.publish(message)
-
-    def publish_stamp(self, message: Any) -> None:
-        """Gives a message the next stamp."""
         self.stamp_s += 0.1
         message.header = image_message(np.zeros((1, 1, 3), np.uint8), self.stamp_s).header
+        self._send(message)
+
+    def _send(self, message: Image) -> None:
+        self.graph.spin_until(lambda: try_publish(self.publisher, message))
 
     def show(self, places: Places, stamp_s: float | None = None, **options: Any) -> TrackedPoseArray:
         """Publishes a frame with people at these places and returns what the tracker makes of it."""
         before = len(self.poses)
         size = options.pop("size", None)
-        self.publish(draw_frame(places, size) if size else draw_frame(places), stamp_s, **options)
-        self.graph.spin_until(lambda: len(self.poses) > before)
+        sent = self.publish(draw_frame(places, size) if size else draw_frame(places), stamp_s, **options)
+        # Poses of an image before may still be on their way.
+        self.graph.spin_until(lambda: sent.header.stamp in [poses.header.stamp for poses in self.poses[before:]])
         return self.poses[-1]
 
     def confirm(self, places: Places, **options: Any) -> TrackedPoseArray:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -34,6 +36,7 @@ from keytrack_ros.nodes.messages import ns_to_stamp, stamp_to_ns
 
 REPOSITORY = Path(__file__).parent.parent.parent
 TIMEOUT_S = 60.0
+_FAST_DDS = re.compile(r"^.*RTPS_\w+\S* (Error|Warning)\].*\n?", re.MULTILINE)
 
 # Only this machine, so that nothing of a test is heard elsewhere, or the other way round.
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
@@ -42,7 +45,7 @@ M = TypeVar("M")
 
 
 class Process:
-    """A node's process; its output is in `log`."""
+    """A node's process; its output is in `log`, without what Fast DDS writes of shared memory that others left."""
 
     def __init__(self, command: Sequence[str], environment: dict[str, str], log_file: Path) -> None:
         self._log_file = log_file
@@ -53,7 +56,7 @@ class Process:
 
     @property
     def log(self) -> str:
-        return self._log_file.read_text(errors="replace")
+        return _FAST_DDS.sub("", self._log_file.read_text(errors="replace"))
 
     @property
     def exit_code(self) -> int | None:
@@ -178,20 +181,28 @@ class Graph:
         self.spin_until(lambda: publisher.get_subscription_count() >= readers)
         return publisher
 
+    def meet(self, node: str = "/tracker") -> None:
+        """Returns once a node knows every subscription that the test has made so far.
+
+        What it publishes before that does not arrive, although the test may know its publisher already. Subscriptions
+        are announced in their order, and the last one is that of the answer to a request.
+        """
+        self.call(GetParameters, f"{node}/get_parameters", GetParameters.Request())
+
     def call(self, service_type: type[Any], name: str, request: Any) -> Any:
         """Calls a service; again if no answer comes, for one that is sent before its server has met us is lost."""
-        for _ in range(4):
-            response = self._ask(service_type, name, request)
+        for _ in range(8):
+            response = self._ask(service_type, name, request, TIMEOUT_S / 8)
             if response is not None:
                 return response
         raise AssertionError(f"{name} does not answer")
 
-    def _ask(self, service_type: type[Any], name: str, request: Any) -> Any | None:
-        """The answer to one request; None if there is none for a quarter of the time that a test may take."""
+    def _ask(self, service_type: type[Any], name: str, request: Any, patience_s: float) -> Any | None:
+        """The answer to one request; None if there is none for so long."""
         client = self.node.create_client(service_type, name)
         self.spin_until(client.service_is_ready)
         future = client.call_async(request)
-        patience_ends = time.monotonic() + TIMEOUT_S / 4
+        patience_ends = time.monotonic() + patience_s
         self.spin_until(lambda: future.done() or time.monotonic() > patience_ends)
         self.node.destroy_client(client)
         return future.result() if future.done() else None
@@ -200,11 +211,11 @@ class Graph:
         """Asks for a lifecycle transition by its label; True if it succeeded."""
         request = ChangeState.Request()
         request.transition.label = transition
-        response = self._ask(ChangeState, f"{node}/change_state", request)
+        before = self.state(node)
+        response = self._ask(ChangeState, f"{node}/change_state", request, TIMEOUT_S / 4)
         if response is not None:
             return bool(response.success)
-        reached = {"configure": "inactive", "activate": "active", "deactivate": "inactive", "cleanup": "unconfigured"}
-        return self.state(node) == reached[transition]
+        return self.state(node) != before  # only the answer was lost: a transition is not asked for twice
 
     def state(self, node: str = "/tracker") -> str:
         return str(self.call(GetState, f"{node}/get_state", GetState.Request()).current_state.label)
@@ -237,7 +248,7 @@ def image_message(image: npt.NDArray[np.uint8], stamp_s: float, frame_id: str = 
 
 
 def _reserve_domain() -> tuple[int, Any]:
-    """A domain id from 1 to 100, and the locked file that keeps it ours until it is closed."""
+    """A domain id from 1 to 100 that nobody uses, and the locked file that keeps it ours until it is closed."""
     first = os.getpid() % 100
     for offset in range(100):
         domain = 1 + (first + offset) % 100
@@ -247,5 +258,18 @@ def _reserve_domain() -> tuple[int, Any]:
         except OSError:
             file.close()
         else:
-            return domain, file
-    raise AssertionError("100 test graphs run on this machine already")
+            if _is_quiet(domain):
+                return domain, file
+            file.close()
+    raise AssertionError("ROS nodes run in 100 domains of this machine already")
+
+
+def _is_quiet(domain: int) -> bool:
+    """Whether no ROS program of this machine is in the domain: the first ones in it would have these UDP ports."""
+    for participant in range(5):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as candidate:
+            try:
+                candidate.bind(("", 7410 + 250 * domain + 2 * participant))
+            except OSError:
+                return False
+    return True

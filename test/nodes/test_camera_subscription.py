@@ -126,8 +126,9 @@ def test_large_best_effort_images_arrive_with_the_fast_dds_profile(
     pace = {"pace_topic": "/tracker/poses", "pace_timeout_s": 3.0}
     graph.start("tracker", {"inference.models": toy_models}, ros_args=["-r", "image:=image_raw"])
     player = graph.start("video", {"source": folder, "reliability": "best_effort", **pace})
-    # The first goes out when the tracker is discovered, which may not have discovered the camera yet.
-    graph.spin_until(lambda: player.exit_code == 0 and graph.count("frames_processed") >= 19)
+    # The first goes out when the tracker is discovered, which may not have discovered the camera yet; and best effort
+    # promises nothing, least of all on a busy machine.
+    graph.spin_until(lambda: player.exit_code == 0 and graph.count("frames_processed") >= 15)
 
 
 def explained(graph: Graph, text: str) -> Callable[[], bool]:
@@ -162,6 +163,7 @@ def test_silence_is_explained(graph: Graph, toy_models: Path) -> None:
     assert "qos_overrides./image.subscription.reliability" in process.log
 
     source = Camera(graph)
+    assert graph.set_parameter("no_image_warning_s", 5.0).successful  # images come one by one now
     graph.spin_until(lambda: source.show(PLACES) and graph.diagnostics.get("message", "") == "active")
     assert graph.diagnostics_level == b"\x00"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -28,11 +29,12 @@ def test_it_allows_all_that_the_tracker_does(graph: Graph, toy_models: Path) -> 
     Camera(graph)
     node = graph.node
     graph.spin_until(lambda: "tracker" in node.get_node_names())
-    graph.spin_until(lambda: "/image" in names(node.get_subscriber_names_and_types_by_node("tracker", "/")))
-    published = names(node.get_publisher_names_and_types_by_node("tracker", "/"))
-    served = names(node.get_service_names_and_types_by_node("tracker", "/"))
-    assert {"/tracker/poses", "/tracker/poses_3d", "/diagnostics"} <= published
-    assert "/tracker/reset" in served
-    assert published <= allowed("topics", "publish")
-    assert names(node.get_subscriber_names_and_types_by_node("tracker", "/")) <= allowed("topics", "subscribe")
-    assert served <= allowed("services", "reply")
+    published = partial(node.get_publisher_names_and_types_by_node, "tracker", "/")
+    subscribed = partial(node.get_subscriber_names_and_types_by_node, "tracker", "/")
+    served = partial(node.get_service_names_and_types_by_node, "tracker", "/")
+    graph.spin_until(lambda: {"/tracker/poses", "/tracker/poses_3d", "/diagnostics"} <= names(published()))
+    graph.spin_until(lambda: {"/image", "/depth", "/camera_info", "/clock"} <= names(subscribed()))
+    graph.spin_until(lambda: {"/tracker/reset", "/tracker/enable", "/tracker/set_parameters"} <= names(served()))
+    assert names(published()) <= allowed("topics", "publish")
+    assert names(subscribed()) <= allowed("topics", "subscribe")
+    assert names(served()) <= allowed("services", "reply")

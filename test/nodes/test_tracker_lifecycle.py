@@ -118,6 +118,7 @@ def test_compressed_images_of_a_remapped_topic(graph: Graph, toy_models: Path) -
     parameters = {"inference.models": toy_models, "image_transport": "compressed"}
     process = graph.start("tracker", parameters, ros_args=["-r", "image:=/front/image_raw", "-r", "__ns:=/robot"])
     poses = graph.listen(TrackedPoseArray, "/robot/tracker/poses")
+    graph.meet("/robot/tracker")
     publisher = graph.publisher(CompressedImage, "/front/image_raw/compressed")
     data = cv2.imencode(".jpg", draw_frame(PLACES))[1].tobytes()
     header = image_message(np.zeros((1, 1, 3), np.uint8), 5.0, "front").header

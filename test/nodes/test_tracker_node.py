@@ -101,18 +101,17 @@ def test_a_flood_is_processed_in_order_and_every_frame_accounted_for(camera: Cam
 
 
 def test_the_reason_of_a_rejection_is_said(process: Process, camera: Camera) -> None:
-    before = process.log.count("image rejected: ")
     bad = camera.publish(draw_frame([]))
     bad.encoding = "32FC1"
+    reason = "image rejected: encoding '32FC1' (a depth image) cannot be shown as a colour image"
 
     def said() -> bool:
         camera.publish_message(bad)  # the warning is throttled
-        return process.log.count("image rejected: ") > before
+        return reason in process.log
 
     camera.graph.spin_until(said)
     camera.show([])  # what was sent before it has arrived now
     settled(camera.graph)
-    assert "image rejected: encoding '32FC1' (a depth image) cannot be shown as a colour image" in process.log
 
 
 BAD = {

@@ -124,13 +124,11 @@ def test_a_selection_at_another_rate_again_and_again(graph: Graph, numbered: Pat
 
 def test_as_fast_as_possible_is_faster_than_the_stamps_say(graph: Graph, numbered: Path) -> None:
     images = graph.listen(Image, "/image_raw")
-    process = graph.start("video", {"source": numbered, "rate_hz": 0.1, "as_fast_as_possible": True})
-    hear_to_the_end(graph, process, images, lambda: numbers(images)[-1] == 29)
+    process = graph.start("video", {"source": numbered, "rate_hz": 0.1, "as_fast_as_possible": True, **KEEP_ALL})
+    hear_to_the_end(graph, process, images, lambda: len(images) >= 30)
     assert "published 30 frames" in process.log
-    found = numbers(images)  # frames may be overtaken by newer ones, but neither the first nor the last
-    assert found == sorted(set(found))
-    assert (found[0], found[-1]) == (0, 29)
-    assert {step % (10 * NANOSECONDS) for step in intervals_ns(images)} == {0}
+    assert numbers(images) == list(range(30))
+    assert intervals_ns(images) == {10 * NANOSECONDS}
 
 
 def test_a_folder_of_images_may_keep_the_time_of_the_source(graph: Graph, tmp_path: Path) -> None:
@@ -244,8 +242,8 @@ def test_a_signal_ends_the_video_at_once_though_the_tracker_was_killed(
     graph.spin_for(later_s)
     began = time.monotonic()
     assert player.end(signal.SIGINT) == 0
-    # The node itself takes 0.1 s; the rest is the interpreter's end, on a machine with other work.
-    assert time.monotonic() - began < 2.0, player.log
+    # The node itself takes 0.1 s, and its process some more on a busy machine; the tracker is missed after 20 s.
+    assert time.monotonic() - began < 15.0, player.log
 
 
 def test_the_recorder_ends_after_so_many_messages(graph: Graph, tmp_path: Path) -> None:
@@ -267,7 +265,7 @@ def test_frames_that_the_tracker_drops_are_counted_and_order_is_kept(
     parameters = {"inference.models": toy_models, **KEEP_ALL_POSES}
     graph.start("tracker", parameters, ros_args=["-r", "image:=/image_raw"])
     poses = graph.listen(TrackedPoseArray, "/tracker/poses", 1000)
-    graph.spin_until(lambda: graph.node.count_publishers("/tracker/poses"))
+    graph.meet()
     player = graph.start("video", {"source": video, "as_fast_as_possible": True})
     graph.spin_until(lambda: player.exit_code is not None)
     graph.spin_until(
@@ -291,9 +289,7 @@ def test_frames_that_the_tracker_drops_are_counted_and_order_is_kept(
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_closes_the_bag_properly(graph: Graph, tmp_path: Path, number: signal.Signals) -> None:
     bag = tmp_path / "bag"
-    recorder = graph.start(
-        "recorder", {"output": bag, "topics": '["/tracker/poses", "/last"]', "image_topics": '["/image/compressed"]'}
-    )
+    recorder = graph.start("recorder", {"output": bag, "image_topics": '["/image/compressed"]'})
     publisher = graph.publisher(TrackedPoseArray, "/tracker/poses")
     images = graph.publisher(CompressedImage, "/image/compressed")
     for second in range(5):
@@ -303,9 +299,9 @@ def test_a_signal_closes_the_bag_properly(graph: Graph, tmp_path: Path, number: 
         images.publish(CompressedImage(header=header, format="png", data=data.tobytes()))
     for some in (publisher, images):
         some.wait_for_all_acked()
-    # They have arrived, but may still wait in the recorder's queues, as what is published after them does.
-    last = graph.publisher(TrackedPoseArray, "/last")
-    graph.spin_until(lambda: last.publish(TrackedPoseArray()) or "recording /last" in recorder.log)
+    # They have arrived, but may still wait in the recorder's queues: with each request it takes one more of each topic.
+    for _ in range(6):
+        graph.meet("/recorder")
     assert recorder.end(number) == 0
     assert "Traceback" not in recorder.log
     assert "recorded into" in recorder.log

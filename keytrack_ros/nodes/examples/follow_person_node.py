@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from geometry_msgs.msg import Twist, TwistStamped
 from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
 from rclpy.node import Node
 
 from keytrack_ros.client import People, PeopleClient, Person, TrackState
@@ -20,6 +21,7 @@ from keytrack_ros.nodes.runner import Ending, run
 from keytrack_ros.options import Options, option
 
 _PERIOD_S = 0.05
+_LAST_WORD = Duration(nanoseconds=500_000_000)
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,7 @@ class FollowPersonNode(Node):  # type: ignore[misc]
         """Stops the robot."""
         self._people.close()
         self._publish(0.0, 0.0)
+        self._publisher.wait_for_all_acked(_LAST_WORD)  # else it may be lost with this node
 
     def _on_people(self, people: People) -> None:
         before = self._target.track_id
