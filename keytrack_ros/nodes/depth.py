@@ -20,7 +20,8 @@ from keytrack_ros.lifting import Intrinsics, PosesInSpace, Velocities, lift
 from keytrack_ros.media.depth_images import depth_to_metres
 from keytrack_ros.msg import Keypoint3D, TrackedPose3D, TrackedPose3DArray
 from keytrack_ros.nodes.camera_subscription import CameraSubscription
-from keytrack_ros.nodes.messages import stamp_to_ns
+from keytrack_ros.nodes.detections import Detections3DPublisher
+from keytrack_ros.nodes.messages import stamp_to_ns, xyz
 from keytrack_ros.nodes.publishing import advertise
 from keytrack_ros.nodes.qos import keep_last
 from keytrack_ros.nodes.subscribing import subscribe
@@ -88,13 +89,15 @@ class DepthLifter:
     """Lifts the people of a configured node. `take` may be called from any thread, all else from the executor's.
 
     Raises:
-        OptionError: a target_frame is set but tf2_ros is not installed, or a qos_overrides parameter is wrong.
+        OptionError: a target_frame is set but tf2_ros is not installed, `detections` are wanted but vision_msgs is not
+            installed, or a qos_overrides parameter is wrong.
     """
 
-    def __init__(self, node: Node, options: DepthOptions) -> None:
+    def __init__(self, node: Node, options: DepthOptions, detections: bool = False) -> None:
         self._node = node
         self._options = options
         self._transforms = _Transforms(node, options.target_frame) if options.target_frame else None
+        self._detections = Detections3DPublisher(node) if detections else None
         self._publisher = advertise(node, TrackedPose3DArray, "~/poses_3d", keep_last(10, "reliable"))
         self._lock = threading.Lock()
         self._depths: deque[tuple[int, Image]] = deque(maxlen=_KEPT)
@@ -132,6 +135,8 @@ class DepthLifter:
         """Takes the publisher away; nothing is called afterwards."""
         self.unsubscribe()
         self._node.destroy_publisher(self._publisher)
+        if self._detections:
+            self._node.destroy_publisher(self._detections.publisher)
         if self._transforms is not None:
             self._transforms.close()
 
@@ -244,6 +249,8 @@ class DepthLifter:
             header = Header(stamp=header.stamp, frame_id=self._options.target_frame)
         self._counts["people_without_depth"] += int((~people.valid.any(1)).sum())
         velocities = self._velocities.update(frame.poses.track_ids, people.positions, frame.time_s)
+        if self._detections:
+            self._detections.publish(frame.poses, people, header)
         return to_message(frame.poses, people, velocities, header)
 
     def _nearest(self, stamp_ns: int) -> Image:
@@ -317,10 +324,10 @@ def to_message(poses: Poses, people: PosesInSpace, velocities: FloatArray, heade
             TrackedPose3D(
                 track_id=int(poses.track_ids[row]),
                 state=int(poses.states[row]),
-                position=Point(**_xyz(people.positions[row])),
-                velocity=Vector3(**_xyz(velocities[row])),
+                position=Point(**xyz(people.positions[row])),
+                velocity=Vector3(**xyz(velocities[row])),
                 keypoints=[
-                    Keypoint3D(**_xyz(point), score=float(score), valid=bool(valid))
+                    Keypoint3D(**xyz(point), score=float(score), valid=bool(valid))
                     for point, score, valid in zip(
                         people.points[row], poses.scores[row], people.valid[row], strict=True
                     )
@@ -329,7 +336,3 @@ def to_message(poses: Poses, people: PosesInSpace, velocities: FloatArray, heade
             for row in range(len(poses))
         ],
     )
-
-
-def _xyz(vector: FloatArray) -> dict[str, float]:
-    return dict(zip("xyz", vector.tolist(), strict=True))

@@ -13,7 +13,7 @@ from keytrack_ros.events import TrackEvent
 from keytrack_ros.media.pose_messages import PoseMessageTypes, to_pose_array
 from keytrack_ros.msg import Keypoint, SkeletonInfo, TrackedPose, TrackedPoseArray, TrackEvents
 from keytrack_ros.msg import TrackEvent as TrackEventMessage
-from keytrack_ros.poses import Poses
+from keytrack_ros.poses import FloatArray, Poses
 from keytrack_ros.timing import NANOSECONDS
 
 _TYPES = PoseMessageTypes(TrackedPoseArray, TrackedPose, Keypoint)
@@ -65,3 +65,8 @@ def ns_to_stamp(nanoseconds: int) -> Time:
     """Whole nanoseconds as a stamp."""
     seconds, rest = divmod(nanoseconds, NANOSECONDS)
     return Time(sec=seconds, nanosec=rest)
+
+
+def xyz(vector: FloatArray) -> dict[str, float]:
+    """[3] values as the fields of a point or vector."""
+    return dict(zip("xyz", vector.tolist(), strict=True))

@@ -18,6 +18,7 @@ from keytrack_ros.errors import InputError, KeytrackError, OptionError
 from keytrack_ros.media.drawing import Trails, draw_poses
 from keytrack_ros.media.pixels import BitDepth
 from keytrack_ros.msg import SkeletonInfo, TrackedPoseArray, TrackEvents
+from keytrack_ros.nodes.bodies import BodiesPublisher
 from keytrack_ros.nodes.depth import DepthLifter
 from keytrack_ros.nodes.detections import DetectionsPublisher
 from keytrack_ros.nodes.images import converter, to_image_message
@@ -69,6 +70,7 @@ class FrameProcessor:
         networks: SharedNetworks | None = None,
         bits: int = 0,
         detections: bool = False,
+        bodies: bool = False,
         lifter: DepthLifter | None = None,
         smoothing: Callable[[], SmoothingOptions] = SmoothingOptions,
     ) -> None:
@@ -81,6 +83,7 @@ class FrameProcessor:
             networks: those of the process's cameras; without them the node has its own.
             bits: how many of 16 bits the camera uses; 0 = found from the images.
             detections: whether to publish boxes as vision_msgs besides.
+            bodies: whether to publish people as hri_msgs besides.
             lifter: gets the tracked poses of every image, if there is one.
             smoothing: as `options`; by default nothing is smoothed.
 
@@ -114,6 +117,7 @@ class FrameProcessor:
             self._debug_image = advertise(node, Image, "~/debug_image", keep_last(1, "reliable"))
             self._markers = advertise(node, MarkerArray, "~/markers", keep_last(1, "reliable"))
             self._detections = DetectionsPublisher(node) if detections else None
+            self._bodies = BodiesPublisher(node) if bodies else None
         except KeytrackError:
             self._pipeline.close()
             raise
@@ -142,6 +146,8 @@ class FrameProcessor:
             self._node.destroy_publisher(self._poses_smoothed)
         if self._detections:
             self._node.destroy_publisher(self._detections.publisher)
+        if self._bodies:
+            self._bodies.close()
         self._pipeline.close()
 
     def process(self, received: Received) -> None:
@@ -245,6 +251,8 @@ class FrameProcessor:
             self._events.publish(to_events_message(self._pipeline.events, header))
         if self._detections:
             self._detections.publish(poses, header)
+        if self._bodies:
+            self._bodies.publish(poses, self._pipeline.events, header, size)
         extras = []
         if self._markers.get_subscription_count():
             extras.append((self._markers, to_markers(poses, header, size)))

@@ -72,7 +72,13 @@ class TrackerNodeOptions(PipelineOptions):
     )
     publish_detections: bool = option(
         False,
-        "publish boxes and ids on `~/detections` as vision_msgs, too",
+        "publish boxes and ids on `~/detections` as vision_msgs, too; with depth also boxes in metres on "
+        "`~/detections_3d`",
+        live=False,
+    )
+    publish_bodies: bool = option(
+        False,
+        "publish people as ROS4HRI's bodies in `/humans/bodies` as hri_msgs, too",
         live=False,
     )
     no_image_warning_s: float = option(
@@ -167,14 +173,16 @@ class TrackerNode(LifecycleNode):  # type: ignore[misc]
         begin = time.monotonic()
         depth = self._options.options.depth
         try:
-            self._lifter = DepthLifter(self, depth) if depth.enabled else None
+            detections = self._options.options.publish_detections
+            self._lifter = DepthLifter(self, depth, detections) if depth.enabled else None
             self._processor = FrameProcessor(
                 self,
                 lambda: self._options.options,
                 self._statistics,
                 self._networks,
                 self._options.options.bits,
-                self._options.options.publish_detections,
+                detections,
+                self._options.options.publish_bodies,
                 self._lifter,
                 lambda: self._options.options.smoothing,
             )
