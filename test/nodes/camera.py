@@ -12,12 +12,23 @@ from sensor_msgs.msg import Image
 from keytrack_ros.nodes.messages import stamp_to_ns
 from keytrack_ros.nodes.publishing import try_publish
 from test.nodes.graph import Graph, image_message
-from test.toy import draw_frame
+from test.toy import FRAME_SIZE, draw_frame
 
 Places = list[tuple[float, float]]
 
+IMAGE_SIZE, PERSON_SIZE = (256, 192), (20, 54)
+"""A third of the toy's: such images, also several, fit into Fast DDS's default shared memory of 512 kB. Of larger ones
+pieces are lost, and on a busy machine asked for again only after many seconds."""
+
 KEEP_ALL_POSES = {"qos_overrides./tracker/poses.publisher.depth": 1000}
 """For a tracker of which every message is counted: on a busy machine the test may hear late."""
+
+
+def picture(places: Places, size: tuple[int, int] = IMAGE_SIZE) -> npt.NDArray[np.uint8]:
+    """A BGR image of people at these places, which are in pixels of a frame of FRAME_SIZE."""
+    scale = size[0] / FRAME_SIZE[0]
+    person_size = (PERSON_SIZE[0] * size[0] // IMAGE_SIZE[0], PERSON_SIZE[1] * size[0] // IMAGE_SIZE[0])
+    return draw_frame([(scale * x, scale * y) for x, y in places], size, person_size)
 
 
 class Camera:
@@ -31,7 +42,8 @@ class Camera:
         self.poses: list[TrackedPoseArray] = graph.listen(TrackedPoseArray, f"{tracker}/poses", 1000)
         graph.meet(tracker)
         graph.spin_until(lambda: graph.node.count_publishers(f"{tracker}/poses"))
-        self.publisher = graph.publisher(Image, image_topic, readers=readers)
+        # Of depth 1, as the video node's in lock-step: a lost piece is asked for at once.
+        self.publisher = graph.publisher(Image, image_topic, 1, readers=readers)
         self.stamp_s = 100.0
 
     def publish(self, frame: npt.NDArray[np.uint8], stamp_s: float | None = None, frame_id: str = "camera") -> Image:
@@ -53,8 +65,8 @@ class Camera:
     def show(self, places: Places, stamp_s: float | None = None, **options: Any) -> TrackedPoseArray:
         """Publishes a frame with people at these places and returns what the tracker makes of it."""
         before = len(self.poses)
-        size = options.pop("size", None)
-        sent = self.publish(draw_frame(places, size) if size else draw_frame(places), stamp_s, **options)
+        size = options.pop("size", IMAGE_SIZE)
+        sent = self.publish(picture(places, size), stamp_s, **options)
         # Poses of an image before may still be on their way.
         self.graph.spin_until(lambda: sent.header.stamp in [poses.header.stamp for poses in self.poses[before:]])
         return self.poses[-1]

@@ -14,12 +14,11 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
 from keytrack_ros.nodes.subscribing import LossCounter
-from test.nodes.camera import Camera
+from test.nodes.camera import Camera, picture
 from test.nodes.graph import REPOSITORY, Graph, image_message
 from test.toy import draw_frame
 
 PLACES = [(150.0, 200.0), (400.0, 300.0)]
-SMALL = draw_frame(PLACES, (320, 240))  # fits into Fast DDS's default shared-memory segment
 RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
 
 
@@ -32,7 +31,7 @@ def poses_arrive(graph: Graph, publisher: Publisher, poses: list[Any]) -> None:
     before = len(poses)
 
     def tried() -> bool:
-        publisher.publish(image_message(SMALL, graph.node.get_clock().now().nanoseconds / 1e9))
+        publisher.publish(image_message(picture(PLACES), graph.node.get_clock().now().nanoseconds / 1e9))
         return len(poses) > before
 
     graph.spin_until(tried)
@@ -76,11 +75,11 @@ def test_auto_follows_the_cameras_as_they_come_and_go(graph: Graph, toy_models: 
 def test_images_missed_while_the_subscription_is_made_again_are_counted(graph: Graph, toy_models: Path) -> None:
     graph.start("tracker", {"inference.models": toy_models, "toks.enabled": False})
     tracker = Camera(graph)
-    tracker.show(PLACES, size=(320, 240))
+    tracker.show(PLACES)
     other = camera(graph, BEST_EFFORT)
     sent = 1
     while requested(graph) != [BEST_EFFORT]:
-        tracker.publish(SMALL)
+        tracker.publish(picture(PLACES))
         sent += 1
     graph.node.destroy_publisher(other)
     graph.spin_until(lambda: requested(graph) == [RELIABLE])
@@ -91,7 +90,7 @@ def test_images_missed_while_the_subscription_is_made_again_are_counted(graph: G
         if sum(map(graph.count, ends)) == sent:
             return True
         before = graph.diagnostics_stamp_ns
-        tracker.publish(SMALL)  # the gap before it is counted when it arrives
+        tracker.publish(picture(PLACES))  # the gap before it is counted when it arrives
         sent += 1
         graph.spin_until(lambda: graph.diagnostics_stamp_ns > before)
         return False

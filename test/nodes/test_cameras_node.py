@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 
-from test.nodes.camera import Camera, ids_by_place
+from test.nodes.camera import Camera, ids_by_place, picture
 from test.nodes.graph import Graph
-from test.toy import draw_frame
 
 LEFT, MIDDLE, RIGHT = (150.0, 200.0), (400.0, 300.0), (650.0, 400.0)
 FRONT, REAR = "/front/tracker", "/rear/tracker"
@@ -36,7 +35,7 @@ def test_two_cameras_share_networks_and_nothing_else(graph: Graph, toy_models: P
     # Both at once, faster than they can be worked on: nothing vanishes without being counted.
     for _ in range(15):
         for camera, places in ((front, [LEFT, MIDDLE, RIGHT]), (rear, [MIDDLE])):
-            camera.publish(draw_frame(places))
+            camera.publish(picture(places))
 
     def accounted_for(node: str) -> bool:
         values = values_of(reports, node)

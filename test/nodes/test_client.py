@@ -15,7 +15,7 @@ from rclpy.publisher import Publisher
 
 from keytrack_ros.client import EventKind, People, PeopleClient, TrackEvent, TrackState
 from keytrack_ros.client.client import _PUBLISHERS
-from test.nodes.camera import Camera
+from test.nodes.camera import IMAGE_SIZE, Camera
 from test.nodes.graph import REPOSITORY, Graph
 from test.nodes.tracker_messages import poses_message
 
@@ -42,9 +42,9 @@ def test_people_and_events_of_a_tracker_that_starts_later_and_starts_again(graph
         (2, TrackState.CONFIRMED, 10),
     ]
     assert people[0].stamp == heard[-1].stamp == pytest.approx(camera.stamp_s, abs=1e-6)
-    assert heard[-1].image_size == (768, 576)
-    # The toy detector's boxes are on a grid of 15 pixels.
-    assert people[0].velocity == pytest.approx((160, 0), abs=20)
+    assert heard[-1].image_size == IMAGE_SIZE
+    # The toy detector's boxes are on a grid of 5 pixels.
+    assert people[0].velocity == pytest.approx((53, 0), abs=7)
     assert people[1].velocity == pytest.approx((0, 0), abs=1)
     assert set(events) == {TrackEvent(i, kind) for i in (1, 2) for kind in (EventKind.BORN, EventKind.CONFIRMED)}
 

@@ -21,12 +21,10 @@ from keytrack_ros.media.depth_images import depth_to_metres
 from keytrack_ros.nodes.depth import CAUSES
 from keytrack_ros.nodes.publishing import try_publish
 from keytrack_ros.skeleton import INDEX
-from test.nodes.camera import Camera, Places
+from test.nodes.camera import IMAGE_SIZE, PERSON_SIZE, Camera, Places
 from test.nodes.graph import Graph, Process
 from test.toy import draw_frame
 
-# A third of the size of other tests: image and depth image fit into Fast DDS's default shared memory at once.
-FRAME_SIZE, PERSON_SIZE = (256, 192), (20, 54)
 FOCAL, CENTRE = 200.0, (127.5, 95.5)
 LEFT, RIGHT = (50.0, 66.0), (166.0, 100.0)
 WALL_M = 6.0
@@ -36,7 +34,7 @@ Depths = npt.NDArray[np.float32]
 
 def scene(people: dict[tuple[float, float], float], wall_m: float = WALL_M) -> Depths:
     """Metres: people at these places and depths before a wall."""
-    depth = np.full(FRAME_SIZE[::-1], wall_m, np.float32)
+    depth = np.full(IMAGE_SIZE[::-1], wall_m, np.float32)
     (width, height) = PERSON_SIZE
     for (x, y), metres in people.items():
         depth[int(y - height / 2) : int(y + height / 2), int(x - width / 2) : int(x + width / 2)] = metres
@@ -52,7 +50,7 @@ def depth_message(depth_m: Depths, header: Header, encoding: str = "16UC1") -> I
 
 def intrinsics(header: Header, focal: float = FOCAL) -> CameraInfo:
     k = [focal, 0.0, CENTRE[0], 0.0, focal, CENTRE[1], 0.0, 0.0, 1.0] if focal else [0.0] * 9
-    return CameraInfo(header=header, width=FRAME_SIZE[0], height=FRAME_SIZE[1], k=k)
+    return CameraInfo(header=header, width=IMAGE_SIZE[0], height=IMAGE_SIZE[1], k=k)
 
 
 def in_space(place: tuple[float, float], depth_m: float) -> list[float]:
@@ -82,7 +80,7 @@ class DepthCamera:
         graph.spin_until(lambda: graph.diagnostics)
 
     def publish_colour(self, places: Places, stamp_s: float | None = None) -> Header:
-        return self.colour.publish(draw_frame(places, FRAME_SIZE, PERSON_SIZE), stamp_s).header
+        return self.colour.publish(draw_frame(places, IMAGE_SIZE, PERSON_SIZE), stamp_s).header
 
     def publish_depth(self, message: Image) -> None:
         self.graph.spin_until(lambda: try_publish(self.depth, message))

@@ -229,7 +229,7 @@ def test_from_images_to_commands_and_counts(graph: Graph, toy_models: Path) -> N
     graph.spin_until(lambda: commands)
     # The robot turns left, towards the left half of the image, and in the end right.
     graph.spin_until(lambda: camera.show([(300.0, 300.0)]) and commands[-1].twist.angular.z > 0.1)
-    for number in range(12):  # from x = 300 to 476 in an image 768 pixels wide
+    for number in range(12):  # from x = 300 to 476 in a scene 768 pixels wide
         camera.show([(300.0 + 16 * number, 300.0)])
     graph.spin_until(lambda: counts and counts[-1].data == 1)
     graph.spin_until(lambda: camera.show([(476.0, 300.0)]) and commands[-1].twist.angular.z < -0.1)

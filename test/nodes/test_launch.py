@@ -12,9 +12,8 @@ from typing import Any
 import cv2
 import pytest
 
-from test.nodes.camera import Camera, ids_by_place
+from test.nodes.camera import Camera, ids_by_place, picture
 from test.nodes.graph import REPOSITORY, Graph, Process
-from test.toy import draw_frame
 
 pytest.importorskip("launch_ros", reason="launch and launch_ros are not installed (they are not on PyPI)")
 
@@ -122,13 +121,13 @@ def test_a_tracker_that_dies_is_started_again_where_asked_for(graph: Graph, toy_
     graph.spin_until(lambda: process.log.count("process started with pid") == 2)
     camera = Camera(graph)
     # Again and again: the publisher may only have met the subscription that died.
-    graph.spin_until(lambda: camera.publish(draw_frame([(150.0, 200.0)])) and camera.poses)
+    graph.spin_until(lambda: camera.publish(picture([(150.0, 200.0)])) and camera.poses)
     assert process.end() == 0
 
 
 def test_the_launch_ends_when_the_video_has_been_played(graph: Graph, toy_models: Path, tmp_path: Path) -> None:
     for number in range(3):
-        cv2.imwrite(str(tmp_path / f"{number}.png"), draw_frame([(150.0, 200.0)]))
+        cv2.imwrite(str(tmp_path / f"{number}.png"), picture([(150.0, 200.0)]))
     process = graph.launch("tracker", video=str(tmp_path), models=str(toy_models))
     assert process.wait() == 0
     assert "published 3 frames" in process.log

@@ -36,7 +36,7 @@ def test_smoothed_poses_come_beside_the_raw_ones_and_lag_as_set(graph: Graph, to
     raw = noses(camera.poses)
     step = raw[2] - raw[1]
     assert raw == [raw[0]] * 2 + [raw[0] + step] * 3
-    assert step > 10
+    assert step > 3
     share = 1 / (1 + 1 / (2 * np.pi * 0.1))
     expected = [0.0, 0.0, *(step * (1 - (1 - share) ** n) for n in (1, 2, 3))]
     assert np.allclose(np.array(noses(smoothed)) - raw[0], expected, atol=0.01)

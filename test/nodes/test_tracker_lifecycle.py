@@ -14,9 +14,8 @@ from sensor_msgs.msg import CompressedImage
 from std_srvs.srv import SetBool, Trigger
 
 from keytrack_ros.nodes.messages import NANOSECONDS, ns_to_stamp
-from test.nodes.camera import Camera, ids_by_place
+from test.nodes.camera import Camera, ids_by_place, picture
 from test.nodes.graph import Graph, image_message
-from test.toy import draw_frame
 
 PLACES = [(150.0, 200.0), (400.0, 300.0)]
 
@@ -120,7 +119,7 @@ def test_compressed_images_of_a_remapped_topic(graph: Graph, toy_models: Path) -
     poses = graph.listen(TrackedPoseArray, "/robot/tracker/poses")
     graph.meet("/robot/tracker")
     publisher = graph.publisher(CompressedImage, "/front/image_raw/compressed")
-    data = cv2.imencode(".jpg", draw_frame(PLACES))[1].tobytes()
+    data = cv2.imencode(".jpg", picture(PLACES))[1].tobytes()
     header = image_message(np.zeros((1, 1, 3), np.uint8), 5.0, "front").header
     publisher.publish(CompressedImage(header=header, format="jpeg", data=data))
     graph.spin_until(lambda: poses)
@@ -170,7 +169,7 @@ def test_a_signal_ends_the_node_in_order_while_it_works(graph: Graph, toy_models
     process = graph.start("tracker", {"inference.models": toy_models})
     camera = Camera(graph)
     for _ in range(10):
-        camera.publish(draw_frame(PLACES))
+        camera.publish(picture(PLACES))
     assert process.end(number) == 0
     assert "Traceback" not in process.log
     assert "rror" not in process.log

@@ -17,10 +17,10 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from keytrack_ros.nodes.messages import NANOSECONDS
 from keytrack_ros.skeleton import NAMES
-from test.nodes.camera import KEEP_ALL_POSES, Camera, ids_by_place, stamps_ns
+from test.nodes.camera import IMAGE_SIZE, KEEP_ALL_POSES, Camera, ids_by_place, picture, stamps_ns
 from test.nodes.graph import Graph, Process
 from test.nodes.test_images import message as encoded
-from test.toy import FRAME_SIZE, draw_frame, walk
+from test.toy import walk
 
 PLACES = [(150.0, 200.0), (400.0, 300.0)]
 
@@ -64,7 +64,7 @@ def test_people_keep_their_ids_and_every_message_its_header(camera: Camera) -> N
         message = camera.show(places, frame_id=f"camera_{number % 2}")
         assert message.header.frame_id == f"camera_{number % 2}"
         assert stamps_ns([message]) == [round(camera.stamp_s * NANOSECONDS)]
-        assert (message.image_width, message.image_height) == FRAME_SIZE
+        assert (message.image_width, message.image_height) == IMAGE_SIZE
         assert [pose.age for pose in message.poses] == [number] * 3
         seen.append(ids_by_place(message))
     assert len(set(seen[0])) == 3
@@ -86,7 +86,7 @@ def test_a_flood_is_processed_in_order_and_every_frame_accounted_for(camera: Cam
     before = len(camera.poses)
     sent = []
     for places in walk(200, 2):
-        camera.publish(draw_frame(places))
+        camera.publish(picture(places))
         sent.append(round(camera.stamp_s * NANOSECONDS))
     graph.spin_until(lambda: stamps_ns(camera.poses[-1:]) == sent[-1:])
     stamps = stamps_ns(camera.poses[before:])
@@ -101,7 +101,7 @@ def test_a_flood_is_processed_in_order_and_every_frame_accounted_for(camera: Cam
 
 
 def test_the_reason_of_a_rejection_is_said(process: Process, camera: Camera) -> None:
-    bad = camera.publish(draw_frame([]))
+    bad = camera.publish(picture([]))
     bad.encoding = "32FC1"
     reason = "image rejected: encoding '32FC1' (a depth image) cannot be shown as a colour image"
 
@@ -119,8 +119,8 @@ BAD = {
     "zero_height": {"height": 0},
     "short_step": {"step": 100},
     "missing_data": {"data": array("B", bytes(1000))},
-    "too_much_data": {"data": array("B", bytes(768 * 576 * 3 + 1))},
-    "depth": {"encoding": "32FC1", "step": 768 * 4, "data": array("B", bytes(768 * 576 * 4))},
+    "too_much_data": {"data": array("B", bytes(256 * 192 * 3 + 1))},
+    "depth": {"encoding": "32FC1", "step": 256 * 4, "data": array("B", bytes(256 * 192 * 4))},
     "unknown_encoding": {"encoding": "rainbow"},
 }
 
@@ -130,7 +130,7 @@ def test_a_bad_image_is_counted_and_the_next_good_one_tracked(camera: Camera, fi
     graph = camera.graph
     settled(graph)
     rejected, before = graph.count("frames_rejected.image"), len(camera.poses)
-    bad = camera.publish(draw_frame([]), stamp_s=camera.stamp_s)  # a good one first, so that the tracker is idle
+    bad = camera.publish(picture([]), stamp_s=camera.stamp_s)  # a good one first, so that the tracker is idle
     graph.spin_until(lambda: len(camera.poses) == before + 1)
     for name, value in fields.items():
         setattr(bad, name, value)
@@ -144,7 +144,7 @@ def test_a_bad_image_is_counted_and_the_next_good_one_tracked(camera: Camera, fi
 
 @pytest.mark.parametrize("encoding", ["rgb8", "bgra8", "mono8", "mono16"])
 def test_other_encodings_show_the_same_people(camera: Camera, encoding: str) -> None:
-    frame = draw_frame(PLACES)
+    frame = picture(PLACES)
     channels = {"rgb8": 3, "bgra8": 4, "mono8": 1, "mono16": 1}[encoding]
     pixels = np.repeat(frame[..., :1], channels, 2)
     if encoding == "mono16":
@@ -214,7 +214,7 @@ def test_late_images_are_dropped_and_counted(camera: Camera, process: Process) -
     late, before = graph.count("frames_rejected.late"), len(camera.poses)
     ids = ids_by_place(camera.show(PLACES))
     now = camera.stamp_s
-    camera.publish(draw_frame(PLACES), stamp_s=now - 0.5)
+    camera.publish(picture(PLACES), stamp_s=now - 0.5)
     graph.spin_until(lambda: graph.count("frames_rejected.late") == late + 1)
     assert "image dropped: its stamp is 0.500 s before that of the last" in process.log
     assert ids_by_place(camera.show(PLACES, stamp_s=now + 0.1)) == ids
@@ -266,10 +266,10 @@ def test_people_who_move_keep_their_ids_without_usable_stamps(camera: Camera, pr
 
 def test_a_new_image_size_begins_anew(camera: Camera, process: Process) -> None:
     ids = ids_by_place(camera.show(PLACES))
-    small = camera.show(PLACES, size=(640, 480))
-    assert (small.image_width, small.image_height) == (640, 480)
-    assert not set(ids_by_place(small)) & set(ids)
-    assert "image size changed from 768x576 to 640x480" in process.log
+    large = camera.show(PLACES, size=(320, 240))
+    assert (large.image_width, large.image_height) == (320, 240)
+    assert not set(ids_by_place(large)) & set(ids)
+    assert "image size changed from 256x192 to 320x240" in process.log
 
 
 def test_skeleton_info_reaches_late_subscribers(camera: Camera) -> None:
@@ -285,10 +285,10 @@ def test_debug_image_and_markers_come_to_those_who_subscribe(camera: Camera) -> 
     markers = graph.listen(MarkerArray, "/tracker/markers")
     graph.spin_until(lambda: camera.show(PLACES) and images and markers)
     assert images[-1].header.frame_id == markers[-1].markers[0].header.frame_id == "camera"
-    assert (images[-1].width, images[-1].height, images[-1].encoding) == (*FRAME_SIZE, "bgr8")
-    drawn = np.frombuffer(images[-1].data, np.uint8).reshape(FRAME_SIZE[1], FRAME_SIZE[0], 3)
+    assert (images[-1].width, images[-1].height, images[-1].encoding) == (*IMAGE_SIZE, "bgr8")
+    drawn = np.frombuffer(images[-1].data, np.uint8).reshape(IMAGE_SIZE[1], IMAGE_SIZE[0], 3)
     colourful = np.ptp(drawn.astype(int), axis=2) > 30  # the scene itself is black and white
-    assert colourful.sum() > 500
+    assert colourful.sum() > 200
     assert [m.action for m in markers[-1].markers] == [Marker.DELETEALL] + [Marker.ADD] * 6
 
 

@@ -20,9 +20,9 @@ from keytrack_ros.media.sources import open_source
 from keytrack_ros.nodes.messages import NANOSECONDS
 from test.media.test_bag_source import BASE_NS, write_bag
 from test.media.test_bag_source import image_message as bag_image
-from test.nodes.camera import KEEP_ALL_POSES, Camera, stamps_ns
+from test.nodes.camera import IMAGE_SIZE, KEEP_ALL_POSES, Camera, picture, stamps_ns
 from test.nodes.graph import Graph, Process, image_message
-from test.toy import FRAME_SIZE, draw_frame, walk
+from test.toy import walk
 
 FPS = 20.0
 SMALL = (96, 72)
@@ -189,7 +189,7 @@ def test_lock_step_brings_every_frame_through_tracker_and_recorder(
 ) -> None:
     people = walk(40, 2)
     people[20:23] = [[]] * 3  # an empty scene in between
-    video = write_video(tmp_path / "walk.avi", [draw_frame(places) for places in people])
+    video = write_video(tmp_path / "walk.avi", [picture(places) for places in people])
     bag = tmp_path / "bag"
     recorder = graph.start(
         "recorder", {"output": bag, "topics": '["/tracker/poses"]', "image_topics": '["/image_raw"]'}
@@ -215,7 +215,7 @@ def test_lock_step_brings_every_frame_through_tracker_and_recorder(
     recorded = [frame for frame in read_poses(bag) if frame.stamp_ns >= stamps[0]]
     assert [frame.stamp_ns for frame in recorded] == stamps
     assert [len(frame.poses) for frame in recorded] == [len(places) for places in people]
-    assert {frame.size for frame in recorded} == {FRAME_SIZE}
+    assert {frame.size for frame in recorded} == {IMAGE_SIZE}
     assert {frame.frame_id for frame in recorded} == {"camera"}
     first, last = set(recorded[0].poses.track_ids.tolist()), set(recorded[19].poses.track_ids.tolist())
     assert len(first) == 2
@@ -231,7 +231,7 @@ def test_a_signal_ends_the_video_at_once_though_the_tracker_was_killed(
     graph: Graph, toy_models: Path, tmp_path: Path, later_s: float
 ) -> None:
     # A killed subscriber neither acknowledges frames nor says that it is gone.
-    video = write_video(tmp_path / "walk.avi", [draw_frame(places) for places in walk(20, 2)])
+    video = write_video(tmp_path / "walk.avi", [picture(places) for places in walk(20, 2)])
     tracker = graph.start("tracker", {"inference.models": toy_models}, ros_args=["-r", "image:=/image_raw"])
     poses = graph.listen(TrackedPoseArray, "/tracker/poses")
     player = graph.start(
@@ -261,7 +261,7 @@ def test_frames_that_the_tracker_drops_are_counted_and_order_is_kept(
     graph: Graph, toy_models: Path, tmp_path: Path
 ) -> None:
     frames = 200
-    video = write_video(tmp_path / "walk.avi", [draw_frame(places) for places in walk(frames, 2)])
+    video = write_video(tmp_path / "walk.avi", [picture(places) for places in walk(frames, 2)])
     parameters = {"inference.models": toy_models, **KEEP_ALL_POSES}
     graph.start("tracker", parameters, ros_args=["-r", "image:=/image_raw"])
     poses = graph.listen(TrackedPoseArray, "/tracker/poses", 1000)
