@@ -185,13 +185,13 @@ def model(
     nodes: list[onnx.NodeProto],
     constants: dict[str, npt.NDArray[np.generic]],
     graph_input: tuple[str, list[int | str]],
-    graph_output: tuple[str, list[int | str]],
+    *graph_outputs: tuple[str, list[int | str]],
 ) -> onnx.ModelProto:
     graph = helper.make_graph(
         nodes,
         "toy",
         [helper.make_tensor_value_info(graph_input[0], TensorProto.FLOAT, graph_input[1])],
-        [helper.make_tensor_value_info(graph_output[0], TensorProto.FLOAT, graph_output[1])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in graph_outputs],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)

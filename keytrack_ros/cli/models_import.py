@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from itertools import permutations
 from pathlib import Path
 
 import cv2
@@ -180,13 +181,20 @@ def _from_onnx(request: ImportRequest, folder: Path) -> PoseCard:
     if (width or size[0], height or size[1]) != size:
         raise ModelError(f"{request.file}: takes images of {width}x{height}, not of {size[0]}x{size[1]}")
     if not request.joints:
-        raise ModelError(f"{request.file}: which joint each heatmap shows cannot be seen from the file; add --joints")
+        raise ModelError(f"{request.file}: which joint each output shows cannot be seen from the file; add --joints")
     joints = _named_joints(request.joints)
     outputs = session.run({name: np.zeros((batch or 1, 3, size[1], size[0]), np.float32)})
-    fitting = [key for key, value in outputs.items() if value.ndim == 4 and value.shape[1] == len(joints)]
-    if len(fitting) != 1:
-        shapes = {key: value.shape for key, value in outputs.items()}
-        raise ModelError(f"{request.file}: outputs are {shapes}; one of [N, {len(joints)}, h, w] is needed")
+    shapes = {key: value.shape for key, value in outputs.items()}
+    simcc = _simcc_outputs(shapes, len(joints), size)
+    fitting = [key for key, shape in shapes.items() if len(shape) == 4 and shape[1] == len(joints)]
+    if simcc and request.decoder:
+        raise ModelError(f"{request.file}: has SimCC's outputs {' and '.join(simcc)}; --decoder is for heatmaps")
+    if not simcc and len(fitting) != 1:
+        raise ModelError(
+            f"{request.file}: outputs are {shapes}; one of [N, {len(joints)}, h, w] is needed, or SimCC's two of "
+            f"[N, {len(joints)}, columns] and [N, {len(joints)}, rows]"
+        )
+    output, output_y = simcc or (fitting[0], "")
     card = PoseCard(
         name=request.name,
         file=f"{request.name}.onnx",
@@ -195,13 +203,23 @@ def _from_onnx(request: ImportRequest, folder: Path) -> PoseCard:
         source=request.file.name,
         auto=False,
         input=ImageInput(name, size, "rgb", MEAN, STD),
-        output=fitting[0],
+        output=output,
+        output_y=output_y,
         joints=joints,
-        decoder=request.decoder or "quarter",
+        decoder="simcc" if simcc else request.decoder or "quarter",
     )
     shutil.copyfile(request.file, folder / card.file)
     write_card(card, folder / f"{card.name}.yaml")
     return card
+
+
+def _simcc_outputs(shapes: Mapping[str, tuple[int, ...]], joints: int, size: tuple[int, int]) -> tuple[str, str] | None:
+    """Names of SimCC's outputs over columns and over rows: as many of both for each pixel of the crop."""
+    bins = {key: shape[2] for key, shape in sorted(shapes.items()) if len(shape) == 3 and shape[1] == joints}
+    for x, y in permutations(bins, 2):  # of a square crop, the first by name is x
+        if bins[x] * size[1] == bins[y] * size[0]:
+            return x, y
+    return None
 
 
 def _export(weights: Path, card: PoseCard, folder: Path, half: bool, image: Path | None) -> PoseCard:

@@ -11,6 +11,7 @@ import numpy as np
 from keytrack_ros import skeleton
 from keytrack_ros.errors import ModelError
 from keytrack_ros.estimation import heatmaps as maps
+from keytrack_ros.estimation import simcc
 from keytrack_ros.estimation.crops import crop_image, crop_transforms, to_image
 from keytrack_ros.inference.cards import PoseCard
 from keytrack_ros.inference.images import network_input, open_image_network
@@ -106,27 +107,46 @@ class Estimator:
             for crop in crop_image(image, one[None], size)
         ]
         inputs = network_input(crops, self.card.input)
-        maps_out = self._heatmaps(inputs)
-        if self.options.flip_test:
-            maps_out = maps.average_flipped(
-                maps_out, self._heatmaps(inputs[..., ::-1]), self._mirrored, self.card.flip_shift
-            )
-        maps_out = maps_out[:, self._channels]
-        points, confidence = maps.decode(maps_out, self.card.decoder, self.card.blur_sigma, self.card.dark_kernel)
-        stride = np.array([size[0] / maps_out.shape[3], size[1] / maps_out.shape[2]], np.float32)
+        decode = self._decode_simcc if self.card.decoder == "simcc" else self._decode_heatmaps
+        points, confidence, cells = decode(inputs)
+        stride = np.divide(size, cells).astype(np.float32)
         return to_image((points + self.card.offset) * stride, transforms), confidence
 
-    def _heatmaps(self, inputs: FloatArray) -> FloatArray:
-        count = len(inputs)
+    def _decode_heatmaps(self, inputs: FloatArray) -> tuple[FloatArray, FloatArray, tuple[int, int]]:
+        """Points [n, K, 2] in heatmap pixels, scores [n, K], and columns and rows of the heatmaps."""
+        card = self.card
+        (maps_out,) = self._outputs(inputs)
+        if self.options.flip_test:
+            (flipped,) = self._outputs(inputs[..., ::-1])
+            maps_out = maps.average_flipped(maps_out, flipped, self._mirrored, card.flip_shift)
+        points, scores = maps.decode(maps_out[:, self._channels], card.decoder, card.blur_sigma, card.dark_kernel)
+        return points, scores, (maps_out.shape[3], maps_out.shape[2])
+
+    def _decode_simcc(self, inputs: FloatArray) -> tuple[FloatArray, FloatArray, tuple[int, int]]:
+        """As `_decode_heatmaps`."""
+        x, y = self._outputs(inputs)
+        if self.options.flip_test:
+            flipped_x, flipped_y = self._outputs(inputs[..., ::-1])
+            x, y = simcc.average_flipped(x, y, flipped_x, flipped_y, self._mirrored)
+        return *simcc.decode(x[:, self._channels], y[:, self._channels]), (x.shape[2], y.shape[2])
+
+    def _outputs(self, inputs: FloatArray) -> list[FloatArray]:
+        """The heatmaps [n, joints, h, w], or SimCC's x [n, joints, columns] and y [n, joints, rows]."""
+        card, count = self.card, len(inputs)
         if self._fixed_batch and count < self._fixed_batch:
             inputs = np.concatenate([inputs, np.repeat(inputs[-1:], self._fixed_batch - count, 0)])
-        output = self._session.run({self.card.input.name: inputs}).get(self.card.output)
-        if output is None or output.ndim != 4 or output.shape[1] != len(self.card.joints):
-            raise ModelError(
-                f"{self.card.path}: output '{self.card.output}' has shape {None if output is None else output.shape}; "
-                f"the model file of {self.card.name} names {len(self.card.joints)} joints"
-            )
-        return np.asarray(output[:count], np.float32)
+        found = self._session.run({card.input.name: inputs})
+        dimensions = 4 if card.decoder != "simcc" else 3
+        outputs = []
+        for name in filter(None, (card.output, card.output_y)):
+            output = found.get(name)
+            if output is None or output.ndim != dimensions or output.shape[1] != len(card.joints):
+                raise ModelError(
+                    f"{card.path}: output '{name}' has shape {None if output is None else output.shape}; "
+                    f"the model file of {card.name} names {len(card.joints)} joints and decoder {card.decoder}"
+                )
+            outputs.append(np.asarray(output[:count], np.float32))
+        return outputs
 
 
 def _checked(boxes: FloatArray) -> FloatArray:

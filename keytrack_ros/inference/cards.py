@@ -119,15 +119,17 @@ class DetectorCard(ModelCard):
 
 @dataclass(frozen=True)
 class PoseCard(ModelCard):
-    """A top-down pose network with one heatmap per joint.
+    """A top-down pose network with one heatmap per joint, or SimCC's two distributions.
 
     Attributes:
         input: size of the crop; its aspect is the crop's aspect.
-        output: name of the heatmaps, [N, joints, h, w].
+        output: name of the heatmaps, [N, joints, h, w], or of SimCC's distributions over columns, [N, joints, columns].
+        output_y: of `simcc`, name of the distributions over rows, [N, joints, rows]; "" otherwise.
         joints: joint of each channel, by name, or the name of a known set (posetrack15, posetrack17, coco17, mpii16).
         padding: factor by which the box grows once it has the crop's aspect (HRNet: 1.25).
         decoder: `quarter`: maximum, moved by a quarter pixel towards the larger neighbour (HRNet, Simple Baselines);
-            `dark`: top of the Gaussian fitted to the heatmap (Zhang et al., 2020); `argmax`: maximum alone.
+            `dark`: top of the Gaussian fitted to the heatmap (Zhang et al., 2020); `argmax`: maximum alone; `simcc`:
+            maxima of the two distributions (RTMPose).
         dark_kernel: side of the smoothing kernel of `dark`, heatmap pixels, odd; 11 fits targets with σ = 2, 17 σ = 3.
         blur_sigma: Gaussian smoothing of the heatmap before the maximum, heatmap pixels; 0 = none.
         offset: position of a heatmap pixel's value: 0 at its corner (HRNet's convention), 0.5 at its centre.
@@ -137,6 +139,7 @@ class PoseCard(ModelCard):
     task: ClassVar[str] = "pose"
     input: ImageInput = None  # type: ignore[assignment]
     output: str = ""
+    output_y: str = ""
     joints: tuple[str, ...] = ()
     padding: float = 1.25
     decoder: str = "quarter"
@@ -145,11 +148,13 @@ class PoseCard(ModelCard):
     offset: float = 0.0
     flip_shift: int = 1
 
-    DECODERS: ClassVar[tuple[str, ...]] = ("quarter", "dark", "argmax")
+    DECODERS: ClassVar[tuple[str, ...]] = ("quarter", "dark", "argmax", "simcc")
 
     def __post_init__(self) -> None:
         _require(self, "input", "output", "joints")
         _check_decoder(self.decoder, self.DECODERS)
+        if (self.decoder == "simcc") != bool(self.output_y):
+            raise ModelError("output_y is needed by decoder simcc, and by no other")
         if self.padding < 1 or self.blur_sigma < 0:
             raise ModelError("padding must be at least 1 and blur_sigma at least 0")
         if self.dark_kernel < 3 or self.dark_kernel % 2 == 0:

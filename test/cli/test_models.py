@@ -235,10 +235,37 @@ def test_a_foreign_onnx_file(cache: Path, tmp_path: Path, frame: np.ndarray) -> 
         export_network("foreign", tmp_path / "out.onnx")
 
 
+def simcc_file(folder: Path, bins: dict[str, int]) -> Path:
+    """A network for crops of 64 x 96 with 15 rows of that many numbers for each of the outputs."""
+    nodes = [
+        helper.make_node("ReduceMean", ["crops", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Unsqueeze", ["mean", "last"], ["each"]),
+        *[helper.make_node("Mul", ["each", f"{name}_weights"], [name]) for name in bins],
+    ]
+    arrays = {f"{name}_weights": np.ones((15, count), np.float32) for name, count in bins.items()}
+    arrays |= {"axes": np.array([1, 2, 3]), "last": np.array([1, 2])}
+    outputs = [(name, ["n", 15, count]) for name, count in bins.items()]
+    model = toy.model(nodes, arrays, ("crops", ["n", 3, 96, 64]), *outputs)
+    (folder / "rtmpose.onnx").write_bytes(model.SerializeToString())
+    return folder / "rtmpose.onnx"
+
+
+@pytest.mark.usefixtures("cache")
+def test_simcc_outputs_are_told_by_their_lengths(tmp_path: Path, frame: np.ndarray) -> None:
+    file = simcc_file(tmp_path, {"a": 192, "b": 128})
+    card = import_network(ImportRequest(file, "rtmpose", joints="posetrack15"))
+    assert (card.decoder, card.output, card.output_y) == ("simcc", "b", "a")
+    assert len(Estimator(EstimatorOptions(model="rtmpose")).estimate(frame, BOXES)) == 2
+    with pytest.raises(ModelError, match="has SimCC's outputs b and a; --decoder is for heatmaps"):
+        import_network(ImportRequest(file, "dark", joints="posetrack15", decoder="dark"))
+    with pytest.raises(ModelError, match=r"one of \[N, 15, h, w\] is needed, or SimCC's two of \[N, 15, columns\]"):
+        import_network(ImportRequest(simcc_file(tmp_path, {"a": 192, "b": 192}), "no", joints="posetrack15"))
+
+
 @pytest.mark.parametrize(
     ("network", "request_", "message"),
     [
-        ({"outputs": ["a"]}, {}, "which joint each heatmap shows cannot be seen from the file; add --joints"),
+        ({"outputs": ["a"]}, {}, "which joint each output shows cannot be seen from the file; add --joints"),
         ({"outputs": ["a"]}, {"joints": "coco17"}, r"outputs are {'a': \(1, 15, 24, 16\)}; one of \[N, 17, h, w\]"),
         ({"outputs": ["a", "b"]}, {"joints": "posetrack15"}, r"one of \[N, 15, h, w\] is needed"),
         ({"outputs": ["a"], "height": "h"}, {"joints": "posetrack15"}, "images of any size; say with --size WxH"),

@@ -154,6 +154,67 @@ def test_channels_are_reordered_to_the_fifteen(tmp_path):
     assert poses.scores[0, INDEX["nose"]] == 0
 
 
+def simcc_network(folder: Path, columns: list[int], rows: list[int]) -> Path:
+    """A COCO network whose SimCC outputs peak at these columns and rows, where the crop's left half is white.
+
+    Over columns the peaks are 0.9, over rows 0.8. What the mirrored crop shows has all columns at 0.
+    """
+    x, y = np.zeros((1, 17, 256), np.float32), np.zeros((1, 17, 128), np.float32)
+    x[0, range(17), columns], y[0, range(17), rows] = 0.9, 0.8
+    nodes = [
+        helper.make_node("Slice", ["crops", "begin", "end", "axis"], ["left"]),
+        helper.make_node("ReduceMean", ["left", "axes"], ["light"], keepdims=0),
+        helper.make_node("Unsqueeze", ["light", "last"], ["each"]),
+        helper.make_node("Mul", ["each", "x"], ["simcc_x"]),
+        helper.make_node("Mul", ["each", "zero"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "y"], ["simcc_y"]),
+    ]
+    graph = toy.model(
+        nodes,
+        {
+            "begin": np.array([0]),
+            "end": np.array([64]),
+            "axis": np.array([3]),
+            "axes": np.array([1, 2, 3]),
+            "last": np.array([1, 2]),
+            "zero": np.array(0, np.float32),
+            "x": x,
+            "y": y,
+        },
+        ("crops", ["n", 3, 64, 128]),
+        ("simcc_x", ["n", 17, 256]),
+        ("simcc_y", ["n", 17, 128]),
+    )
+    onnx.save(graph, folder / "simcc.onnx")
+    (folder / "simcc.yaml").write_text(
+        "name: simcc\ntask: pose\nfile: simcc.onnx\ninput: {name: crops, size: [128, 64], std: [255, 255, 255]}\n"
+        "output: simcc_x\noutput_y: simcc_y\njoints: coco17\npadding: 1.0\ndecoder: simcc\n"
+    )
+    return folder / "simcc.yaml"
+
+
+def test_simcc_maxima_become_pixels(tmp_path):
+    card = simcc_network(tmp_path, columns=list(range(10, 27)), rows=list(range(100, 117)))
+    image = np.full((128, 256, 3), 255, np.uint8)  # the box fills it: two image pixels a crop pixel, one a bin
+    poses = Estimator(EstimatorOptions(model=str(card))).estimate(image, np.array([[0, 0, 256, 128]] * 3))
+    assert len(poses) == 3
+    for channel, name in ((0, "nose"), (5, "left_shoulder"), (16, "right_ankle")):
+        np.testing.assert_allclose(poses.keypoints[:, INDEX[name]], [[10 + channel, 100 + channel]] * 3, atol=1e-3)
+        np.testing.assert_allclose(poses.scores[:, INDEX[name]], 0.8, rtol=1e-5)  # the smaller maximum
+
+
+def test_simcc_flip_test_exchanges_sides_and_columns(tmp_path):
+    columns = [255 - 10 * k for k in range(17)]
+    card = simcc_network(tmp_path, columns, rows=[64] * 17)
+    image = np.zeros((128, 256, 3), np.uint8)
+    image[:, 128:] = 255  # white on the left in the mirrored crop only
+    flipped = Estimator(EstimatorOptions(model=str(card), flip_test=True))
+    poses = flipped.estimate(image, np.array([[0, 0, 256, 128]]))
+    # what the mirror shows in the channel of the right shoulder (6) is the left one, columns counted from the right
+    np.testing.assert_allclose(poses.keypoints[0, INDEX["left_shoulder"]], [60, 64], atol=1e-3)
+    np.testing.assert_allclose(poses.scores[0, INDEX["left_shoulder"]], 0.45, rtol=1e-5)
+
+
 def test_head_points_of_coco_networks():
     keypoints, scores = np.zeros((1, 15, 2), np.float32), np.zeros((1, 15), np.float32)
     for name, place, score in (
