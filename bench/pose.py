@@ -3,6 +3,7 @@
     python bench/pose.py score CLIP DATA NAME …            an annotated clip and held-back people
     python bench/pose.py montage DATA OUT.png --name NAME  poses drawn on held-back people
     python bench/pose.py background DATA NAME …            mean scores of people against boxes without a person
+    python bench/pose.py reliability CLIP DATA OUT.png     how many keypoints of a score are right
 
 CLIP is a folder with a PoseTrack 2018 file gt.json and its images; DATA one with people in COCO's keypoint form, as
 `keytrack train pose` takes it. A NAME is that of a model file, as in `estimator.model`; all are scored
@@ -21,6 +22,7 @@ from typing import Annotated
 import cv2
 import numpy as np
 import typer
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
@@ -40,6 +42,9 @@ console = Console(width=120)
 LIMBS = [k for k, name in enumerate(skeleton.NAMES) if name.startswith(("left_", "right_"))]
 NOSE, HEAD_BOTTOM, HEAD_TOP = (skeleton.INDEX[name] for name in ("nose", "head_bottom", "head_top"))
 BATCH = 8
+
+ENOUGH = 30
+"""Keypoints of a source that must have a score for their part to be shown."""
 
 Models = Annotated[str, typer.Option(help="folders with networks, separated by ':'")]
 Threads = Annotated[int, typer.Option(help="cores that a network may use; 0 = all")]
@@ -66,10 +71,7 @@ def score(
     Head sizes: on the clip 0.6 × diagonal of the head box, elsewhere the distance of head_bottom and head_top.
     """
     estimators = [opened(name, models, threads, flip_test) for name in names]
-    people = load_people(data)
-    sets = {"clip": list(clip_cases(clip))}
-    for source in sorted(set(people.sources[people.rows(held_back=True)].tolist())):
-        sets[source] = list(held_back(people, source))
+    sets = all_cases(clip, data)
     for what, cases in sets.items():
         asked = sum(int(case.known.any(1).sum()) for case in cases)
         table = Table("joint", *[e.card.name for e in estimators], title=f"PCKh@0.5, {what}: {asked} people")
@@ -139,6 +141,41 @@ def background(
     console.print(table)
 
 
+@app.command()
+def reliability(
+    clip: Path, data: Path, out: Path, name: str = "auto", models: Models = "", threads: Threads = 0
+) -> None:
+    """Part of the keypoints that are right (PCKh@0.5) by their score, in true boxes: a table, and a plot.
+
+    Only keypoints that somebody labelled as present are asked for.
+    """
+    estimator = opened(name, models, threads, flip_test=False)
+    edges = np.linspace(0, 1, 11)
+    table = Table("score", title=f"keypoints within half a head, {estimator.card.name}: % (number)")
+    axes = Figure(figsize=(5, 4), layout="constrained").add_subplot()
+    columns = []
+    for what, cases in all_cases(clip, data).items():
+        scores, right = judged(estimator, cases)
+        which = np.clip(np.digitize(scores, edges) - 1, 0, 9)
+        counts = np.bincount(which, minlength=10)
+        share = np.bincount(which, right, 10) / np.maximum(counts, 1)
+        middle = np.bincount(which, scores, 10) / np.maximum(counts, 1)
+        enough = counts >= ENOUGH
+        axes.plot(middle[enough], share[enough], "o-", label=f"{what} ({len(scores)})")
+        columns.append(
+            [f"{100 * s:.0f} ({n})" if n >= ENOUGH else f"({n})" for s, n in zip(share, counts, strict=True)]
+        )
+        table.add_column(what)
+    for low, cells in zip(edges, zip(*columns, strict=True), strict=False):
+        table.add_row(f"{low:.1f} to {low + 0.1:.1f}", *cells)
+    console.print(table)
+    axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
+    axes.set(xlabel="score of a keypoint", ylabel="part within half a head", xlim=(0, 1), ylim=(0, 1))
+    axes.legend(title="source (keypoints)")
+    axes.figure.savefig(out, dpi=80)
+    console.print(f"written: {out}")
+
+
 def opened(name: str, models: str, threads: int, flip_test: bool) -> Estimator:
     return Estimator(
         EstimatorOptions(model=name, flip_test=flip_test, batch_size=BATCH),
@@ -165,6 +202,13 @@ def clip_cases(folder: Path) -> Iterator[Case]:
         )
 
 
+def all_cases(clip: Path, data: Path) -> dict[str, list[Case]]:
+    """The clip's people, and those held back of each source of DATA."""
+    people = load_people(data)
+    sources = sorted(set(people.sources[people.rows(held_back=True)].tolist()))
+    return {"clip": list(clip_cases(clip)), **{source: list(held_back(people, source)) for source in sources}}
+
+
 def held_back(people: People, source: str) -> Iterator[Case]:
     """The held-back people of a source whose heads are known."""
     for row in people.rows(held_back=True, source=source):
@@ -189,6 +233,17 @@ def tally(estimator: Estimator, cases: list[Case]) -> tuple[FloatArray, FloatArr
         right += (near & case.known).sum(0)
         asked += case.known.sum(0)
     return right, asked
+
+
+def judged(estimator: Estimator, cases: list[Case]) -> tuple[FloatArray, BoolArray]:
+    """Of all known keypoints: score, and whether it lies within half a head size."""
+    scores, right = [], []
+    for case in cases:
+        poses = estimator.estimate(case.image, case.boxes)
+        near = np.linalg.norm(poses.keypoints - case.keypoints, axis=2) <= 0.5 * case.heads[:, None]
+        scores.append(poses.scores[case.known])
+        right.append(near[case.known])
+    return np.concatenate(scores), np.concatenate(right)
 
 
 def milliseconds(estimators: list[Estimator], cases: list[Case], rounds: int = 40) -> None:
