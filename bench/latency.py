@@ -112,7 +112,7 @@ def measure(
             arguments = (video, size, rate_hz, transport, domain, WARM_UP_S + seconds)
             camera = multiprocessing.get_context("spawn").Process(target=film, args=arguments)
             camera.start()
-            graph.spin_until(lambda: not camera.is_alive(), timeout_s=60.0 + WARM_UP_S + seconds)
+            graph.spin_until(lambda: not camera.is_alive(), timeout_s=300.0 + WARM_UP_S + seconds)
             graph.spin_for(1.0)
         finally:
             graph.close()
