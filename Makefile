@@ -1,6 +1,6 @@
 # make        sets up .venv: ROS 2, Python packages and keytrack_ros, built from source
 # make demo   tracks the people of a real video through a real ROS 2 graph; results in demo_output/
-# make test   runs the whole test suite
+# make test   runs the whole test suite, in two processes
 # make lint   ruff and mypy
 # make gpu-check   all that needs an NVIDIA GPU: tests, engines, times; written to docs/results-gpu.md
 # make release-check   versions, changelog, package.xml and the wheel, before a release
@@ -21,7 +21,7 @@ demo: setup
 	@$(VENV)/python scripts/demo.py $(if $(VIDEO),--video "$(VIDEO)") $(if $(FRAMES),--frames $(FRAMES))
 
 test: dev
-	@$(VENV)/python -m pytest $(ARGS)
+	@$(VENV)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: dev
 	@$(VENV)/ruff check . && $(VENV)/ruff format --check . && $(VENV)/mypy

@@ -35,7 +35,9 @@ class VideoCamera:
 
     def __init__(self, graph: Graph, models: Path, **more: object) -> None:
         self.graph = graph
-        parameters = {"inference.models": models, "image_transport": "compressed", **KEEP_ALL_POSES, **more}
+        # Where frames are dropped, TOKS may find people where they were in the frame before.
+        parameters = {"inference.models": models, "image_transport": "compressed", "toks.enabled": False}
+        parameters |= KEEP_ALL_POSES | more
         self.process = graph.start("tracker", parameters, ros_args=["-r", "image:=/camera/image_raw"])
         self.poses: list[TrackedPoseArray] = graph.listen(TrackedPoseArray, "/tracker/poses", 1000)
         graph.spin_until(lambda: graph.count("poses_subscribers") == 1)

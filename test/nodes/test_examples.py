@@ -110,10 +110,10 @@ class TestCrossing:
 
     def test_memory_is_bounded(self):
         counter = LineCounter()
-        for number in range(2000):
+        for number in range(200):
             counter.update(seen(1.0 + number, {number + 1: (350, 300)}), CrossingOptions())
         assert len(counter) == 61  # of the last minute
-        counter.forget(2000)
+        counter.forget(200)
         assert len(counter) == 60
 
     def test_the_foot_point_is_between_the_ankles_or_below_the_box(self):
