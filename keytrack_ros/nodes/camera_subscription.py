@@ -79,6 +79,21 @@ class CameraSubscription:
             self._announced = offered
             self._node.get_logger().info(f"subscribed to {self.topic_name} as {name}, as its publishers offer it")
 
+    def explain_mixture(self) -> str | None:
+        """What is wrong where images come from more than one publisher, in one line; None where it is one at most."""
+        reliable = self.reliability == ReliabilityPolicy.RELIABLE  # then none of best effort is heard
+        heard = [
+            info
+            for info in self._publishers()
+            if not (reliable and info.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT)
+        ]
+        if len(heard) < 2:
+            return None
+        return (
+            f"{len(heard)} publishers send images on {self.topic_name} ({_names(heard)}), which are tracked as those "
+            "of one camera; give each camera a topic and a tracker of its own"
+        )
+
     def close(self) -> None:
         """Ends the subscription."""
         self._node.destroy_guard_condition(self._publishers_changed)

@@ -361,6 +361,10 @@ class TrackerNode(LifecycleNode):  # type: ignore[misc]
         silent_s = time.monotonic() - self._heard_s
         if self._camera is not None:
             self._camera.update()
+            mixture = self._camera.explain_mixture()
+            if mixture is not None:
+                warning = mixture
+                self.get_logger().warning(mixture, throttle_duration_sec=_REMIND_S)
         if self._camera is not None and silent_s >= self._options.options.no_image_warning_s:
             warning = self._camera.explain_silence()
             self.get_logger().warning(f"{warning} (for {silent_s:.0f} s)", throttle_duration_sec=_REMIND_S)
