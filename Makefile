@@ -21,7 +21,7 @@ demo: setup
 	@$(VENV)/python scripts/demo.py $(if $(VIDEO),--video "$(VIDEO)") $(if $(FRAMES),--frames $(FRAMES))
 
 test: dev
-	@$(VENV)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@OMP_NUM_THREADS=1 $(VENV)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: dev
 	@$(VENV)/ruff check . && $(VENV)/ruff format --check . && $(VENV)/mypy
