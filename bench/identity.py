@@ -42,10 +42,10 @@ from keytrack_ros.poses import FloatArray, IntArray, Poses, keypoint_boxes
 from keytrack_ros.research.overlap import IouMatcher, OksMatcher
 from keytrack_ros.tracker import PoseTracker, TrackerOptions
 from keytrack_ros.training.matcher.occlusion import captured, depth_order, detected_boxes, full_boxes, runs_of_misses
-from keytrack_ros.training.matcher.tracks import MULTI_PERSON, Tracks, held_back_videos, load_tracks, training_videos
+from keytrack_ros.training.matcher.tracks import Tracks, held_back_videos, load_tracks, training_videos
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, rich_markup_mode=None)
-Data = Annotated[Path, typer.Option(help="folder with bonn_train.npz and somof_valid.npz")]
+Data = Annotated[Path, typer.Option(help="folder with pose tracks, .npz files")]
 
 FPS = 25.0
 """No source states a rate; it only makes time stamps."""
@@ -370,7 +370,7 @@ def score(
     setting: Annotated[list[str] | None, typer.Option(help="columns of the table; default: all")] = None,
 ) -> None:
     """Scores all matchers on the held-back videos."""
-    tracks = load_tracks(data, MULTI_PERSON)
+    tracks = load_tracks(data)
     tracks = tracks.select(held_back_videos(tracks))
     inference = InferenceOptions(models=":".join(map(str, models or ())), threads=threads)
     trackers: dict[str, tuple[Matcher | TrackMatcher, TrackerOptions]] = {
@@ -390,8 +390,9 @@ def score(
 @app.command()
 def choose(data: Data, settings: str = "1,8,1 perturbed,4 perturbed") -> None:
     """Finds the rivals' thresholds: the largest mean of IDF1 − %IDSW on the training videos."""
-    tracks = load_tracks(data, MULTI_PERSON)
-    tracks = tracks.select(training_videos(tracks))
+    tracks = load_tracks(data)
+    several = {name for name, among_several in zip(tracks.names, tracks.several, strict=True) if among_several}
+    tracks = tracks.select([name for name in training_videos(tracks) if name in several])
     jobs = [(name, threshold) for name in RIVALS for threshold in THRESHOLDS]
     for name, threshold in track(jobs, "choosing"):
         make, options = RIVALS[name]

@@ -48,6 +48,7 @@ from keytrack_ros.research.association import ASSIGNMENTS, Associator
 from keytrack_ros.tracker.tracker import TrackerOptions, candidate_pairs
 from keytrack_ros.training.common.checkpoint import differing
 from keytrack_ros.training.common.setup import training_device
+from keytrack_ros.training.common.shares import parsed_shares
 from keytrack_ros.training.matcher.export import export_matcher
 from keytrack_ros.training.matcher.options import CHANGEABLE, RECIPES, TrainOptions
 from keytrack_ros.training.matcher.pairs import PairSampler
@@ -88,10 +89,14 @@ MEMORIES = (1, 2, 3, 4, 6, 8)
 """Past frames that the tracker searches, with one network that knows gaps up to the largest of them."""
 
 NEAR = 5
+
+SHARES = "bonn=0.3,somof=0.4"
+"""How often pairs begin in Multi-Person PoseTrack and SoMoF, see docs/models/pose_entailment_paper.md."""
+
 _PAIRS_SEED = 93
 
 Figures = dict[str, float]
-Data = Annotated[Path, typer.Option(help="folder with bonn_train.npz, somof_valid.npz and penn_action.npz")]
+Data = Annotated[Path, typer.Option(help="folder with pose tracks, .npz files")]
 Out = Annotated[Path, typer.Option(help="run folder")]
 Steps = Annotated[int, typer.Option(help="training steps of each network")]
 Batch = Annotated[int, typer.Option(help="pairs in a step")]
@@ -130,7 +135,13 @@ class Experiment:
 
     def options(self, changes: Changes) -> TrainOptions:
         """The `pairs` recipe on the paper's kind of pairs, with the budget and the changes of a variant."""
-        paper: Changes = {"recipe": "pairs", "largest_stride": 1, "augmentation": "views", "epochs": 1}
+        paper: Changes = {
+            "recipe": "pairs",
+            "largest_stride": 1,
+            "augmentation": "views",
+            "epochs": 1,
+            "shares": SHARES,
+        }
         return TrainOptions(**{**RECIPES["pairs"], **paper, **self.budget, **changes})  # type: ignore[arg-type]
 
     def figures(self, name: str, changes: Changes) -> Figures:
@@ -351,9 +362,9 @@ def accuracy(
     with errors_shown():
         matcher = EntailmentMatcher(find_model(MatcherCard, model), InferenceOptions(threads=threads))
         held_back = Experiment(data, Path(), {}, "1", pairs).held_back
-        card, results = matcher.card, {}
+        card, results, shares = matcher.card, {}, parsed_shares(SHARES)
         for name, among in (("nearest", 1), ("near", NEAR)):
-            sampler = PairSampler(held_back, card.memory_frames, card.segments, card.grid, largest_stride=1)
+            sampler = PairSampler(held_back, card.memory_frames, card.segments, card.grid, 1, shares=shares)
             batch = sampler.nearest_batch(pairs, np.random.default_rng(_PAIRS_SEED), among)
             results[name] = judged(balanced(matcher.probabilities(batch.tokens), prior), batch.labels)
         answers, ground_truth = asked(held_back, matcher)

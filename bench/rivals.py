@@ -25,10 +25,10 @@ from keytrack_ros.poses import BoolArray, FloatArray
 from keytrack_ros.research.graph import GraphNetwork, contrastive_loss, save_weights, shapes, similarity_of
 from keytrack_ros.research.render import RenderNetwork, drawings
 from keytrack_ros.training.matcher.pairs import Batch, PairSampler
-from keytrack_ros.training.matcher.tracks import MULTI_PERSON, Tracks, held_back_videos, load_tracks, training_videos
+from keytrack_ros.training.matcher.tracks import Tracks, held_back_videos, load_tracks, training_videos
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, rich_markup_mode=None)
-Data = Annotated[Path, typer.Option(help="folder with bonn_train.npz, somof_valid.npz and penn_action.npz")]
+Data = Annotated[Path, typer.Option(help="folder with pose tracks, .npz files")]
 Out = Annotated[Path, typer.Option(help="file of the weights")]
 
 _GRID = (4096, 4096)
@@ -97,7 +97,7 @@ def train(network: nn.Module, loss_of: Loss, data: Path, out: Path, steps: int, 
 
 def load_tracks_of(data: Path, held_back: bool) -> Tracks:
     """Tracks to learn from, or those of held-back videos."""
-    tracks = load_tracks(data, MULTI_PERSON) if held_back else load_tracks(data)
+    tracks = load_tracks(data)
     return tracks.select(held_back_videos(tracks) if held_back else training_videos(tracks))
 
 

@@ -59,7 +59,7 @@ NETWORKS = {
     "matcher": Network(
         TrainOptions,
         "keytrack_ros.training.matcher.training:MatcherTraining",
-        "folder with pose tracks: bonn_train.npz, somof_valid.npz and penn_action.npz",
+        "folder with pose tracks, .npz files: see docs/training.md",
         "examples",
         "Train the matcher on pose tracks.\n\nRecipes: `default` (the track network that ships), `pairs` (Pose "
         "Entailment in the same time), `paper` (Pose Entailment as written in the paper, A.4). Options that are named "

@@ -1,4 +1,4 @@
-"""Track files without images (`bonn_train.npz`, `somof_valid.npz`) as annotated sequences: the videos held back."""
+"""Track files without images as annotated sequences: the videos held back from training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from keytrack_ros import skeleton
 from keytrack_ros.annotations.sequence import Image, LabelledSequence
 from keytrack_ros.poses import BoolArray, FloatArray, keypoint_boxes
-from keytrack_ros.training.matcher.tracks import FILES, MULTI_PERSON, Tracks, held_back_videos, load_tracks
+from keytrack_ros.training.matcher.tracks import Tracks, held_back_videos, load_tracks, track_files
 
 _HEAD_OF_PERSON = 0.13
 """Length of a head in heights of the person, where the head is not annotated."""
@@ -17,7 +17,7 @@ _HEAD_OF_PERSON = 0.13
 
 def holds_tracks(folder: Path) -> bool:
     """Whether a folder has the files of `held_back_sequences`."""
-    return any((folder / FILES[source]).is_file() for source in MULTI_PERSON)
+    return bool(track_files(folder))
 
 
 def held_back_sequences(folder: Path) -> list[LabelledSequence]:
@@ -26,9 +26,9 @@ def held_back_sequences(folder: Path) -> list[LabelledSequence]:
     They have no head boxes: a box is put around the head so that the head size that PCKh takes from it is the distance
     from the neck to the top of the head, as the box of a real head gives about.
 
-    Raises DataError if a file is missing or malformed.
+    Raises DataError if a file is malformed.
     """
-    tracks = load_tracks(folder, MULTI_PERSON)
+    tracks = load_tracks(folder)
     tracks = tracks.select(held_back_videos(tracks))
     return [_sequence(tracks, video, str(folder)) for video in range(len(tracks.names))]
 

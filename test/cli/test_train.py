@@ -123,5 +123,5 @@ def test_wrong_arguments_are_one_line_and_exit_code_1(data, tmp_path, arguments,
 def test_missing_data_is_named(tmp_path):
     result = CliRunner().invoke(app, ["train", "matcher", "--data", str(tmp_path), "--out", str(tmp_path / "run")])
     assert result.exit_code == 1
-    assert "bonn_train.npz: No such file" in " ".join(result.output.split())
+    assert "there is no .npz file with pose tracks" in " ".join(result.output.split())
     assert "Traceback" not in result.output

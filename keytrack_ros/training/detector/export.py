@@ -7,14 +7,10 @@ from pathlib import Path
 
 from keytrack_ros.detection.nano import STRIDES, NanoDetector
 from keytrack_ros.inference.cards import DetectorCard, ImageInput, file_sha256, write_card
-from keytrack_ros.training.common.export import export_onnx
+from keytrack_ros.training.common.export import NO_LICENCE, export_onnx
 from keytrack_ros.training.detector.samples import FILL, INPUT_MEAN, INPUT_STD
 
-LICENCE = (
-    "weights: non-commercial research use; of the images they were trained on, JHMDB, Leeds Sports Pose Extended, COCO "
-    "and others are for research or state no licence, and person_boxes (capston2) is CC BY 4.0"
-)
-SOURCE = "keytrack train detector; see docs/models/person_detector.md"
+SOURCE = "keytrack train detector"
 
 
 def export_detector(
@@ -22,7 +18,7 @@ def export_detector(
     folder: Path,
     size: tuple[int, int],
     name: str = "person_detector",
-    licence: str = LICENCE,
+    licence: str = NO_LICENCE,
 ) -> list[Path]:
     """Writes NAME.onnx and NAME.yaml for images of (width, height) `size`; the graph is compared with torch first.
 

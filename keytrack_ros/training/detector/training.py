@@ -19,6 +19,7 @@ from keytrack_ros.errors import DataError
 from keytrack_ros.inference.cards import DetectorCard
 from keytrack_ros.inference.registry import find_model
 from keytrack_ros.poses import FloatArray, ImageArray
+from keytrack_ros.training.common.export import NO_LICENCE
 from keytrack_ros.training.common.log import Panel
 from keytrack_ros.training.common.run import Part, TrainingRun
 from keytrack_ros.training.common.setup import average_into, averaged_weights, cosine_rate, open_optimiser
@@ -137,7 +138,8 @@ class DetectorTraining(TrainingRun[DetectorEpoch]):
         return draw_samples(self.maker, self.options.input_size, self.options.seed)
 
     def export(self) -> list[Path]:
-        return export_detector(self.averaged, self.folder, (self.options.export_width, self.options.export_height))
+        size = self.options.export_width, self.options.export_height
+        return export_detector(self.averaged, self.folder, size, licence=self.options.licence or NO_LICENCE)
 
     def parts(self) -> Mapping[str, Part]:
         return {"network": self.network, "averaged": self.averaged, "optimiser": self._optimiser}

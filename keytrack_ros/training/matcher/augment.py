@@ -60,7 +60,7 @@ def with_head_points(
 ) -> tuple[FloatArray, BoolArray]:
     """Poses with the head points that a source lacks, at the mean place that they have elsewhere.
 
-    Detectors give all 15; Bonn and SoMoF have no nose, Penn Action has the head's centre as nose and no other.
+    Detectors give all 15; public tracks have no nose, or the head's centre as nose and no other (Penn Action).
 
     Args:
         points, present: [..., 15, 2] and [..., 15]; copied.

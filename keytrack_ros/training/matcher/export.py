@@ -20,20 +20,20 @@ from keytrack_ros.matching.network import EntailmentNetwork
 from keytrack_ros.matching.tokens import INPUTS, RELATIVE, segment_rows
 from keytrack_ros.matching.track_entailment import TRACK_INPUTS
 from keytrack_ros.matching.track_network import MatcherNetwork, TrackNetwork
-from keytrack_ros.training.common.export import checked_graph, write_graph
+from keytrack_ros.training.common.export import NO_LICENCE, checked_graph, write_graph
 
 TOLERANCE = 1e-5
 """Largest difference of a logit between the exported graph and torch, as a part of the largest logit (at least 1)."""
 
-LICENCE = (
-    "weights: non-commercial research use, as the tracks they were trained on come from PoseTrack and Penn Action "
-    "annotations for which no other licence is stated"
-)
-SOURCE = "keytrack train matcher; see docs/models/pose_entailment.md"
+SOURCE = "keytrack train matcher"
 
 
 def export_matcher(
-    network: MatcherNetwork, folder: Path, prior: float = 0.5, name: str = "pose_entailment"
+    network: MatcherNetwork,
+    folder: Path,
+    prior: float = 0.5,
+    name: str = "pose_entailment",
+    licence: str = NO_LICENCE,
 ) -> list[Path]:
     """Writes NAME.pt, NAME.onnx and NAME.yaml; the graph is compared with torch first.
 
@@ -54,7 +54,7 @@ def export_matcher(
         name=name,
         file=onnx_file.name,
         sha256=file_sha256(onnx_file),
-        licence=LICENCE,
+        licence=licence,
         source=SOURCE,
         weights=weights.name,
         input="tracks",

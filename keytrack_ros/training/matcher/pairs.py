@@ -8,7 +8,7 @@ poses of about the same size put near the place where the person was.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,13 +17,11 @@ import numpy as np
 from keytrack_ros.errors import DataError
 from keytrack_ros.matching.tokens import GRID, PairTokens, pair_tokens, pose_tokens
 from keytrack_ros.poses import BoolArray, FloatArray, IntArray
+from keytrack_ros.training.common.shares import source_shares
 from keytrack_ros.training.matcher.augment import PairArrays, augmented, heights
 from keytrack_ros.training.matcher.tracks import Tracks
 
 LARGEST_STRIDE = 8
-SHARES = {"bonn": 0.3, "somof": 0.4, "penn": 0.3}
-"""How often a pair begins with a row of each source."""
-
 NEAREST = 5
 """Negatives are among so many nearest people, as in the tracker."""
 
@@ -57,6 +55,7 @@ class PairSampler:
         largest_stride: every 1st, 2nd, 4th … frame is taken, up to this.
         native_share: part of the pairs for which every frame is taken; the rest have any of these strides.
         augmentation: what is done to pairs to learn from, a key of `augment.AUGMENTATIONS`.
+        shares: how often a pair begins with a row of a source; those that are not named share the rest equally.
 
     Raises:
         DataError: no video has a track over two frames, or nobody who could be confused with another.
@@ -71,6 +70,7 @@ class PairSampler:
         largest_stride: int = LARGEST_STRIDE,
         native_share: float = 0.0,
         augmentation: str = "detector",
+        shares: Mapping[str, float] | None = None,
     ) -> None:
         if len(tracks) == 0:
             raise DataError("no tracks to draw pairs from: all videos are held back or the sources are empty")
@@ -88,8 +88,9 @@ class PairSampler:
         )
         self._sources = np.array([name.partition("/")[0] for name in tracks.names])[tracks.video]
         self._pools = {source: np.flatnonzero(self._sources == source) for source in np.unique(self._sources).tolist()}
-        shares = np.array([SHARES.get(source, 0.3) for source in self._pools])
-        self._shares = shares / shares.sum()
+        named = {source: share for source, share in (shares or {}).items() if source in self._pools}
+        self._shares = source_shares(list(self._pools), [1] * len(self._pools), named)
+        self._several = tracks.several
         starts = np.searchsorted(tracks.video, np.arange(len(tracks.names) + 1))
         self._video_start, self._video_rows = starts[:-1], np.diff(starts)
 
@@ -203,7 +204,7 @@ class PairSampler:
         old_self = np.full(len(rows), -1, np.int64)
         old_self[present] = people[present, same[present].argmax(1)]
 
-        single = ~np.isin(self._sources[rows], [s for s in self._pools if s != "penn"])
+        single = ~self._several[self.tracks.video[rows]]
         foreign = (old_self >= 0) & (single | (rng.random(len(rows)) < FOREIGN_SHARE))
         chosen = np.flatnonzero(foreign | (number > 0))
         past = np.where(foreign, self._strangers(rows, rng), neighbour)[chosen]

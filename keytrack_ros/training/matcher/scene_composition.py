@@ -16,7 +16,7 @@ from keytrack_ros.errors import DataError
 from keytrack_ros.matching.motion import centroids
 from keytrack_ros.poses import BoolArray, FloatArray, IntArray
 from keytrack_ros.training.matcher.augment import heights
-from keytrack_ros.training.matcher.tracks import MULTI_PERSON, Tracks
+from keytrack_ros.training.matcher.tracks import Tracks
 
 MAX_PEOPLE = 8
 """Number of people that a scene has room for."""
@@ -63,7 +63,7 @@ class SceneComposer:
     """Draws scenes from tracks.
 
     Args:
-        tracks: of several sources; those in `MULTI_PERSON` give whole scenes, all give people to paste.
+        tracks: of several sources; those with several people give whole scenes, all give people to paste.
         compose: whether people are pasted.
 
     Raises:
@@ -83,11 +83,10 @@ class SceneComposer:
         self._offset = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
         self._table = np.full(int(lengths.sum()), -1, np.int64)
         self._table[self._offset[track] + tracks.frame - self._begin[track]] = np.arange(len(tracks))
-        source = np.array([name.partition("/")[0] for name in tracks.names])
-        several = np.isin(source, MULTI_PERSON)
+        several = tracks.several
         self._rows = np.flatnonzero(several[tracks.video])
         if len(self._rows) == 0:
-            raise DataError("no video with several people: scenes need bonn_train.npz or somof_valid.npz")
+            raise DataError("no video with several people, of whom scenes are made")
         # Long videos count more than short ones, but less than their length says: their frames are much alike.
         weight = np.bincount(tracks.video)[tracks.video[self._rows]] ** -0.5
         self._cumulated = np.cumsum(weight / weight.sum())

@@ -13,6 +13,7 @@ from keytrack_ros.errors import DataError
 from keytrack_ros.matching.network import EntailmentNetwork, NetworkOptions
 from keytrack_ros.matching.tokens import PairTokens
 from keytrack_ros.matching.track_network import MatcherNetwork, TrackNetwork, TrackNetworkOptions
+from keytrack_ros.training.common.shares import parsed_shares
 from keytrack_ros.training.matcher.options import TrainOptions
 from keytrack_ros.training.matcher.pairs import Batch, PairSampler
 from keytrack_ros.training.matcher.scene_composition import MAX_PEOPLE, SceneComposer
@@ -53,6 +54,7 @@ def pair_sampler(tracks: Tracks, options: TrainOptions) -> PairSampler:
         options.largest_stride,
         options.native_share,
         options.augmentation,
+        parsed_shares(options.shares),
     )
 
 

@@ -1,13 +1,14 @@
 """Pose tracks without images, as the matcher is trained and measured on: reading, cleaning, and what is held back.
 
-A data folder holds `bonn_train.npz` (Multi-Person PoseTrack), `somof_valid.npz` (SoMoF) and `penn_action.npz` (Penn
-Action): flat files in which one row is one person in one frame. docs/models/pose_entailment.md describes them.
+A data folder holds flat .npz files in which one row is one person in one frame; docs/training.md lists their keys. The
+source is what a file's name begins with: `street_2024.npz` is of the source `street`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,17 +21,12 @@ from keytrack_ros import skeleton
 from keytrack_ros.errors import DataError
 from keytrack_ros.poses import BoolArray, FloatArray, IntArray
 
-FILES = {"bonn": "bonn_train.npz", "somof": "somof_valid.npz", "penn": "penn_action.npz"}
-MULTI_PERSON = ("bonn", "somof")
-"""Sources with several people in a frame, of which videos are held back."""
-
-EXCLUDED = ("000003_bonn_train", "014506_mpii_train", "000015_bonn_train", "000023_bonn_train")
-"""SoMoF clips with the same footage as Bonn videos: used for nothing."""
-
 HELD_BACK_PERCENT = 21
 VALIDATION_PERCENT = 25
 
-BONN_SIZE = (960, 540)
+FRAME_SIZES = {"bonn": (960, 540)}
+"""Of sources whose annotations do not state it: Multi-Person PoseTrack."""
+
 USUAL_SIZES = ((640, 360), (640, 480), (854, 480), (1280, 720), (1920, 1080))
 _KINDS = {"person": "iu", "frame": "iu", "kpts": "iuf", "vis": "iub"}
 """Kinds of NumPy types that the values of a key may have."""
@@ -66,6 +62,13 @@ class Tracks:
         return len(self.video)
 
     @property
+    def several(self) -> BoolArray:
+        """[V] bool: whether the video is of a source in which there are frames with several people."""
+        together = (np.diff(self.video) == 0) & (np.diff(self.frame) == 0)
+        sources = np.array([name.partition("/")[0] for name in self.names], str)
+        return np.isin(sources, sources[self.video[1:][together]])
+
+    @property
     def fingerprint(self) -> str:
         """Hash of the data: two runs with the same one have seen the same."""
         digest = hashlib.sha256("\n".join(self.names).encode())
@@ -92,55 +95,63 @@ class Tracks:
         )
 
 
-def is_held_back(name: str) -> bool:
-    """Whether a video (`source/video`) is kept from training: about a fifth of Bonn and SoMoF, by hash of the name.
+def held_back_videos(tracks: Tracks) -> list[str]:
+    """Names of the videos of `tracks` that no training may see.
 
-    The last digit of the video's number is left out of the hash: neighbouring numbers are often cut from one recording.
+    About a fifth of those of sources with several people, by hash of the name. The last digit of the video's number is
+    left out of the hash: neighbouring numbers are often cut from one recording.
     """
-    return _drawn(name, "") < HELD_BACK_PERCENT
+    several = zip(tracks.names, tracks.several, strict=True)
+    return [name for name, among_several in several if among_several and _drawn(name, "") < HELD_BACK_PERCENT]
 
 
-def is_validation(name: str) -> bool:
-    """Whether a video is one of those on which choices are made: about a quarter of what is not held back."""
-    return not is_held_back(name) and _drawn(name, "validation/") < VALIDATION_PERCENT
+def training_videos(tracks: Tracks) -> list[str]:
+    """Names of the videos of `tracks` that may be trained on."""
+    held_back = set(held_back_videos(tracks))
+    return [name for name in tracks.names if name not in held_back]
+
+
+def validation_videos(tracks: Tracks) -> list[str]:
+    """Those training videos of `tracks` on which choices are made: about a quarter of those with several people."""
+    known = set(training_videos(tracks))
+    several = zip(tracks.names, tracks.several, strict=True)
+    return [
+        name
+        for name, among_several in several
+        if among_several and name in known and _drawn(name, "validation/") < VALIDATION_PERCENT
+    ]
 
 
 def _drawn(name: str, salt: str) -> int:
-    """0 … 99 by hash of the name; 100, which is in no split, for videos of one person."""
+    """0 … 99 by hash of the name."""
     source, _, video = name.partition("/")
-    if source not in MULTI_PERSON:
-        return 100
     number = video.split("_")[0]
     digest = hashlib.sha256(f"{salt}{source}/{number[:-1]}".encode()).digest()
     return int.from_bytes(digest[:4], "big") % 100
 
 
-def held_back_videos(tracks: Tracks) -> list[str]:
-    """Names of the videos of `tracks` that no training may see."""
-    return [name for name in tracks.names if is_held_back(name)]
+def track_files(folder: Path) -> list[Path]:
+    """The .npz files of a folder."""
+    return sorted(folder.glob("*.npz"))
 
 
-def training_videos(tracks: Tracks) -> list[str]:
-    """Names of the videos of `tracks` that may be trained on."""
-    return [name for name in tracks.names if not is_held_back(name)]
-
-
-def validation_videos(tracks: Tracks) -> list[str]:
-    """Those training videos of `tracks` on which choices are made."""
-    return [name for name in tracks.names if is_validation(name)]
-
-
-def load_tracks(folder: Path, sources: Sequence[str] = tuple(FILES)) -> Tracks:
-    """All tracks of the named sources in a data folder, without rows that have no keypoint and without `EXCLUDED`.
+def load_tracks(folder: Path) -> Tracks:
+    """All tracks of a data folder, without rows that have no keypoint; sources of single people come last.
 
     Raises DataError that names the file and the key for anything missing or of a wrong shape.
     """
-    parts = [_load(folder / FILES[source], source) for source in sources]
+    files = track_files(folder)
+    if not files:
+        raise DataError(f"{folder}: there is no .npz file with pose tracks; docs/training.md describes them")
+    parts = sorted((_load(file) for file in files), key=lambda part: not part.several.any())
     names: list[str] = []
     videos = []
     for part in parts:
         videos.append(part.video + len(names))
         names.extend(part.names)
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DataError(f"{folder}: two files have a video '{twice[0]}'")
     return Tracks(
         keypoints=np.concatenate([part.keypoints for part in parts]),
         present=np.concatenate([part.present for part in parts]),
@@ -153,11 +164,11 @@ def load_tracks(folder: Path, sources: Sequence[str] = tuple(FILES)) -> Tracks:
     )
 
 
-def _load(file: Path, source: str) -> Tracks:
-    arrays = _read(file, source)
+def _load(file: Path) -> Tracks:
+    arrays, source = _read(file), file.stem.partition("_")[0]
     visibility = arrays["vis"]
     seen = (visibility > 0) & np.isfinite(arrays["kpts"]).all(-1)
-    rows = seen.any(1) & ~np.isin(arrays["video"], EXCLUDED if source == "somof" else ())
+    rows = seen.any(1)
     if not rows.any():
         raise DataError(f"{file}: no row has a keypoint")
     names, video = np.unique(arrays["video"][rows].astype(str), return_inverse=True)
@@ -167,7 +178,7 @@ def _load(file: Path, source: str) -> Tracks:
     keypoints = np.where(present[..., None], arrays["kpts"][rows][order], 0).astype(np.float32)
     video, frame, person = video[order].astype(np.int64), frame[order], person[order]
     _check_rows(file, names, video, frame, person)
-    if source == "penn":
+    if "clip_id" in arrays:
         height_width = dict(zip(arrays["clip_id"].astype(str), arrays["clip_size_hw"], strict=True))
         missing = [name for name in names if name not in height_width]
         if missing:
@@ -199,7 +210,7 @@ def _check_rows(file: Path, names: npt.NDArray[Any], video: IntArray, frame: Int
         raise DataError(f"{file}: video '{names[video[row]]}' has a frame {frame[row]}; frames are numbered from 0")
 
 
-def _read(file: Path, source: str) -> dict[str, npt.NDArray[Any]]:
+def _read(file: Path) -> dict[str, npt.NDArray[Any]]:
     shapes: dict[str, tuple[int | None, ...]] = {
         "video": (None,),
         "person": (None,),
@@ -207,11 +218,11 @@ def _read(file: Path, source: str) -> dict[str, npt.NDArray[Any]]:
         "kpts": (None, skeleton.COUNT, 2),
         "vis": (None, skeleton.COUNT),
     }
-    optional = {"clip_id": (None,), "clip_size_hw": (None, 2)} if source == "penn" else {}
+    sizes: dict[str, tuple[int | None, ...]] = {"clip_id": (None,), "clip_size_hw": (None, 2)}
     arrays: dict[str, npt.NDArray[Any]] = {}
     try:
         with np.load(file) as content:
-            for key, shape in {**shapes, **optional}.items():
+            for key, shape in {**shapes, **(sizes if "clip_id" in content else {})}.items():
                 if key not in content:
                     raise DataError(f"{file}: key '{key}' is missing; it has {', '.join(content.files)}")
                 array = content[key]
@@ -223,16 +234,16 @@ def _read(file: Path, source: str) -> dict[str, npt.NDArray[Any]]:
                     raise DataError(f"{file}: key '{key}' has values of type {array.dtype}; numbers are needed")
                 arrays[key] = array
     except OSError as error:
-        raise DataError(f"{file}: {error.strerror or error}; name the folder with the tracks") from None
+        raise DataError(f"{file}: {error.strerror or error}") from None
     except (ValueError, zipfile.BadZipFile) as error:
         raise DataError(f"{file}: not an .npz file: {error}") from None
     return arrays
 
 
 def _frame_size(source: str, keypoints: FloatArray, present: BoolArray) -> tuple[float, float]:
-    """No file states the frame size: Bonn's is known, SoMoF's is the smallest usual one that holds the keypoints."""
-    if source == "bonn":
-        return BONN_SIZE
+    """Of a video whose file does not state it: the source's, or the smallest usual one that holds the keypoints."""
+    if source in FRAME_SIZES:
+        return FRAME_SIZES[source]
     extent = keypoints[present].max(0)
     for size in USUAL_SIZES:
         if (extent <= np.multiply(size, MARGIN)).all():

@@ -15,9 +15,11 @@ from keytrack_ros.matching.network import EntailmentNetwork
 from keytrack_ros.matching.track_network import MatcherNetwork
 from keytrack_ros.matching.weights import load_weights
 from keytrack_ros.training.common.checkpoint import differing
+from keytrack_ros.training.common.export import NO_LICENCE
 from keytrack_ros.training.common.log import Panel
 from keytrack_ros.training.common.run import Part, TrainingRun
 from keytrack_ros.training.common.setup import parameter_groups
+from keytrack_ros.training.common.shares import parsed_shares, source_shares
 from keytrack_ros.training.matcher.export import export_matcher, move_prior
 from keytrack_ros.training.matcher.options import CHANGEABLE, TrainOptions
 from keytrack_ros.training.matcher.tasks import make_task
@@ -90,6 +92,8 @@ class MatcherTraining(TrainingRun[MatcherEpoch]):
     def open(cls, data: Path, folder: Path, options: TrainOptions, resume: bool = False) -> MatcherTraining:
         """A run on the track files of the folder `data`; see `load_tracks`."""
         tracks = load_tracks(data)
+        sources = sorted({name.partition("/")[0] for name in tracks.names})
+        source_shares(sources, [1] * len(sources), parsed_shares(options.shares))  # raises for unknown sources
         names, others = training_videos(tracks), held_back_videos(tracks)
         if options.choose:
             others = validation_videos(tracks)
@@ -140,7 +144,8 @@ class MatcherTraining(TrainingRun[MatcherEpoch]):
     def export(self) -> list[Path]:
         pairs = self.options.input == "pairs"
         name = "pose_entailment_paper" if pairs else "pose_entailment"
-        return export_matcher(self.network, self.folder, self.options.prior if pairs else 0.5, name)
+        prior, licence = self.options.prior if pairs else 0.5, self.options.licence or NO_LICENCE
+        return export_matcher(self.network, self.folder, prior, name, licence)
 
 
 def load_start(network: MatcherNetwork, file: Path, prior: float) -> None:

@@ -10,18 +10,14 @@ from torch import nn
 
 from keytrack_ros import skeleton
 from keytrack_ros.inference.cards import ImageInput, PoseCard, file_sha256, write_card
-from keytrack_ros.training.common.export import export_onnx
+from keytrack_ros.training.common.export import NO_LICENCE, export_onnx
 from keytrack_ros.training.pose.augment import MEAN, OFFSET, PADDING, STD
 from keytrack_ros.training.pose.options import PoseTrainOptions
 
-LICENCE = (
-    "weights: non-commercial research use, as images (LSPET, JHMDB, COCO) and teachers they learned from are for "
-    "research or state no licence"
-)
-SOURCE = "keytrack train pose; see docs/models/hrnet_w16.md"
+SOURCE = "keytrack train pose"
 
 
-def export_pose(network: nn.Module, folder: Path, options: PoseTrainOptions, licence: str = LICENCE) -> list[Path]:
+def export_pose(network: nn.Module, folder: Path, options: PoseTrainOptions, licence: str = NO_LICENCE) -> list[Path]:
     """Writes NAME.onnx, NAME.pt and NAME.yaml into `folder`; `w16_small` becomes hrnet_w16.
 
     Convolutions are stored as FP16 in both; all arithmetic is FP32.

@@ -16,7 +16,9 @@ from keytrack_ros.cli.app import app
 from keytrack_ros.cli.training_progress import INTERRUPTED
 from keytrack_ros.detection import Detector, DetectorOptions
 from keytrack_ros.errors import DataError, OptionError
+from keytrack_ros.inference.cards import load_card
 from keytrack_ros.inference.options import InferenceOptions
+from keytrack_ros.training.common.export import NO_LICENCE
 from keytrack_ros.training.common.setup import cosine_rate
 from keytrack_ros.training.detector.data import LabelledImage, load_images
 from keytrack_ros.training.detector.export import export_detector
@@ -111,6 +113,12 @@ def test_an_exported_network_is_trained_further(images: Images, tmp_path: Path) 
         if name.startswith(("stem.", "stages.")):
             assert torch.equal(value, before[name]) == name.startswith(("stem.", "stages.0.")), name
     assert export_detector(second.averaged, tmp_path / "again", (128, 64))[0].is_file()
+
+
+@pytest.mark.parametrize("licence", ["CC BY 4.0", ""])
+def test_the_licence_goes_into_the_model_file(images: Images, tmp_path: Path, licence: str) -> None:
+    card = load_card(training(images, tmp_path, licence=licence).export()[-1])
+    assert card.licence == (licence or NO_LICENCE)
 
 
 def test_an_exported_network_is_refused_with_batch_normalisation_or_as_another(images: Images, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_every_pose_keeps_two_keypoints(tracks):
 
 def test_videos_of_single_frames_give_a_plain_error(tmp_path):
     np.savez(tmp_path / "bonn_train.npz", **walkers(["000001", "000002"], 1, 2, 0))
-    sampler = PairSampler(load_tracks(tmp_path, ["bonn"]), 4, "distinct")
+    sampler = PairSampler(load_tracks(tmp_path), 4, "distinct")
     with pytest.raises(DataError, match="too short, too lonely, or have too few keypoints in the frame"):
         sampler.batch(8, np.random.default_rng(0))
 
@@ -127,7 +127,7 @@ def test_single_keypoints_and_people_out_of_the_frame_are_left_out(tmp_path):
     arrays["vis"][arrays["person"] == 0] = 2 * (np.arange(15) == 4)
     arrays["kpts"][arrays["person"] == 1] += 5000
     np.savez(tmp_path / "bonn_train.npz", **arrays)
-    sampler = PairSampler(load_tracks(tmp_path, ["bonn"]), 4, "distinct")
+    sampler = PairSampler(load_tracks(tmp_path), 4, "distinct")
     with pytest.raises(DataError, match="hardly any pair of poses"):  # nobody is left to be confused with
         sampler.nearest_batch(64, np.random.default_rng(0))
 
@@ -136,15 +136,24 @@ def test_two_hundred_people_in_a_frame(tmp_path):
     arrays = walkers(["000001"], 6, 200, 0)
     arrays["kpts"][..., 0] %= 960
     np.savez(tmp_path / "bonn_train.npz", **arrays)
-    batch = PairSampler(load_tracks(tmp_path, ["bonn"]), 4, "distinct", largest_stride=1).batch(
-        64, np.random.default_rng(0)
-    )
+    batch = PairSampler(load_tracks(tmp_path), 4, "distinct", largest_stride=1).batch(64, np.random.default_rng(0))
     assert batch.labels.sum() == 32
 
 
 def test_no_tracks_give_a_plain_error(tracks):
     with pytest.raises(DataError, match="no tracks to draw pairs from"):
         PairSampler(tracks.select([]), 4, "distinct")
+
+
+def test_sources_are_drawn_equally_or_as_named(tracks):
+    def begun(shares):
+        sampler = PairSampler(tracks, 4, "distinct", shares=shares)
+        rows = sampler._rows(30_000, np.random.default_rng(0))
+        sources = [tracks.names[video].partition("/")[0] for video in tracks.video[rows]]
+        return [sources.count(source) / 30_000 for source in ("bonn", "penn", "somof")]
+
+    np.testing.assert_allclose(begun({}), [1 / 3, 1 / 3, 1 / 3], atol=0.01)
+    np.testing.assert_allclose(begun({"bonn": 0.2, "somof": 0.5}), [0.2, 0.3, 0.5], atol=0.01)
 
 
 def test_real_tracks_give_pairs_without_waste(shared_data):

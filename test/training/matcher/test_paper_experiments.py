@@ -131,7 +131,7 @@ def test_wrong_arguments_are_one_line_and_exit_code_1(data, tmp_path, arguments,
 def test_missing_data_is_named(tmp_path):
     result = run("figure7", "--data", tmp_path, "--out", tmp_path / "run", *BUDGET)
     assert result.exit_code == 1
-    assert "bonn_train.npz: No such file" in result.output
+    assert "there is no .npz file with pose tracks" in result.output
 
 
 def test_a_damaged_file_of_figures_is_named(tmp_path):

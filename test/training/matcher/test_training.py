@@ -8,6 +8,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed; make dev installs it")
 
 from keytrack_ros.errors import DataError, OptionError  # noqa: E402
+from keytrack_ros.inference.cards import load_card  # noqa: E402
+from keytrack_ros.training.common.export import NO_LICENCE  # noqa: E402
 from keytrack_ros.training.common.run import Progress  # noqa: E402
 from keytrack_ros.training.matcher.export import export_matcher  # noqa: E402
 from keytrack_ros.training.matcher.options import TrainOptions  # noqa: E402
@@ -85,6 +87,19 @@ def test_the_learning_rate_warms_up_and_falls_to_zero():
     assert np.diff(rates[10:]) == pytest.approx(-1 / 90)
     assert 0 < rates[-1] < 0.02
     assert learning_rate(0, dataclasses.replace(options, warm_up=0.0)) == 1.0
+
+
+@pytest.mark.parametrize("licence", ["CC BY 4.0", ""])
+def test_the_licence_goes_into_the_model_file(splits, tmp_path, licence):
+    run = MatcherTraining(*splits, tmp_path, dataclasses.replace(TINY, licence=licence))
+    assert load_card(run.export()[-1]).licence == (licence or NO_LICENCE)
+
+
+def test_shares_of_an_unknown_source_are_refused(tmp_path):
+    data = write_tracks(tmp_path / "tracks", frames=3)
+    options = dataclasses.replace(TINY, shares="street=0.4")
+    with pytest.raises(DataError, match="there is no source street; the data folder has bonn, penn, somof"):
+        MatcherTraining.open(data, tmp_path / "run", options)
 
 
 class TestBegin:
