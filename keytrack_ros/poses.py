@@ -56,7 +56,8 @@ class Poses:
         ages: [P] int64, frames since the track began.
 
     Raises:
-        ValueError: a shape does not fit the number of people, or a score lies outside 0..1; the field is named.
+        ValueError: a shape does not fit the number of people, or a score of a keypoint or box lies outside 0..1; the
+            field is named.
     """
 
     keypoints: FloatArray
@@ -79,12 +80,7 @@ class Poses:
             finite = np.isfinite(self.keypoints).all(-1) & np.isfinite(self.scores)
             self._set("keypoints", np.where(finite[..., None], self.keypoints, 0), None, np.float32)
             self._set("scores", np.where(finite, self.scores, 0), None, np.float32)
-        if count and not (self.scores.min() >= -_ROUNDING and self.scores.max() <= 1 + _ROUNDING):
-            low, high = float(self.scores.min()), float(self.scores.max())
-            raise ValueError(
-                f"Poses.scores has values from {low:g} to {high:g}; confidences within 0..1 are needed (percentages, "
-                "logits and raw heatmap values must be converted first)"
-            )
+        _require_confidences("Poses.scores", self.scores)
         defaults: dict[str, tuple[Any, tuple[int, ...], Any]] = {
             "boxes": (None, (count, 4), np.float32),
             "box_scores": (1.0, (count,), np.float32),
@@ -101,6 +97,7 @@ class Poses:
             elif count == 0:
                 value = np.zeros(shape)
             self._set(name, value, shape, dtype)
+        _require_confidences("Poses.box_scores", self.box_scores)
 
     def _set(self, name: str, value: Any, shape: tuple[int, ...] | None, dtype: Any) -> None:
         own = isinstance(value, np.ndarray) and value.base is None and not value.flags.writeable
@@ -155,7 +152,7 @@ class Poses:
         names = skeleton.JOINT_SETS.get(layout) if isinstance(layout, str) else tuple(layout)
         if names is None:
             raise ValueError(f"layout '{layout}' is none of {', '.join(skeleton.JOINT_SETS)}, nor a list of names")
-        points = np.array(keypoints, np.float32)
+        points = _numbers("keypoints", keypoints)
         if points.size == 0:
             return Poses.empty()
         if points.ndim != 3 or points.shape[1] != len(names) or points.shape[2] not in (2, 3):
@@ -163,9 +160,10 @@ class Poses:
         if scores is None:
             given = points[..., 2] if points.shape[2] == 3 else np.ones(points.shape[:2], np.float32)
         else:
-            given = np.array(scores, np.float32)
+            given = _numbers("scores", scores)
         if given.shape != points.shape[:2]:
             raise ValueError(f"scores has shape {given.shape}; {points.shape[:2]} is needed")
+        _require_confidences("scores", given)
         try:
             channels = np.array(skeleton.channels_of(names))
         except ModelError as error:
@@ -194,6 +192,24 @@ class Poses:
         if not parts:
             return Poses.empty()
         return Poses(**{field.name: np.concatenate([getattr(p, field.name) for p in parts]) for field in fields(Poses)})
+
+
+def _require_confidences(name: str, values: FloatArray) -> None:
+    """Raises ValueError for numbers outside 0..1, other than NaN and infinite ones, which mean that there is none."""
+    finite = values[np.isfinite(values)]
+    if finite.size and not (finite.min() >= -_ROUNDING and finite.max() <= 1 + _ROUNDING):
+        raise ValueError(
+            f"{name} has values from {finite.min():g} to {finite.max():g}; confidences within 0..1 are needed "
+            "(percentages, logits and raw heatmap values must be converted first)"
+        )
+
+
+def _numbers(name: str, values: npt.ArrayLike) -> FloatArray:
+    """An array of float32. Raises ValueError."""
+    try:
+        return np.array(values, np.float32)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: an array of numbers is needed: {error}") from None
 
 
 def keypoint_boxes(keypoints: FloatArray, scores: FloatArray | BoolArray) -> FloatArray:

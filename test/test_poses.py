@@ -107,6 +107,11 @@ class TestForeignKeypoints:
             ):
                 Poses(np.zeros((1, 15, 2)), scores)
         assert len(Poses(np.zeros((1, 15, 2)), np.full((1, 15), 1.0005))) == 1  # rounding
+        with pytest.raises(ValueError, match=r"Poses\.box_scores has values from 87 to 87"):
+            Poses(np.zeros((2, 15, 2)), np.ones((2, 15)), box_scores=[87, np.nan])
+        eyes = np.where(np.arange(17) == 1, 5.0, 0.5)[None]  # of keypoints that are not used here, too
+        with pytest.raises(ValueError, match=r"scores has values from 0\.5 to 5"):
+            Poses.from_coco17(np.zeros((1, 17, 2)), eyes)
 
     def test_coco_keypoints_with_head_points_derived(self) -> None:
         points = np.zeros((2, 17, 3))
@@ -142,6 +147,8 @@ class TestForeignKeypoints:
             ((np.zeros((1, 17, 2)), np.zeros((2, 17))), r"scores has shape \(2, 17\)"),
             ((np.zeros((1, 17, 2)), None, "body25"), "layout 'body25' is none of"),
             ((np.zeros((1, 1, 2)), None, ["tail"]), "unknown joint 'tail'"),
+            (([[[1, 2]], [[1, 2], [3, 4]]],), "keypoints: an array of numbers is needed"),
+            (([{"nose": (1, 2)}],), "keypoints: an array of numbers is needed"),
         ],
     )
     def test_what_does_not_fit_is_named(self, arguments: tuple, words: str) -> None:

@@ -39,8 +39,9 @@ def convert(
     """
     from keytrack_ros.annotations.convert import convert_sequences, default_format
     from keytrack_ros.cli.console import shown_warnings
+    from keytrack_ros.media.paths import shown
 
     with shown_warnings():
         form = to.value if to is not None else default_format(source, target)
         for place in convert_sequences(source, target, form, overwrite=overwrite):
-            typer.echo(place)
+            typer.echo(shown(place))

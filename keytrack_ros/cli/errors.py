@@ -28,6 +28,8 @@ class CommandGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:  # whoever reads our output wants no more, as `head`: typer ends in silence
+            raise
         except FORESEEN as error:
             say_error(error_line(error))
         except KeyboardInterrupt:

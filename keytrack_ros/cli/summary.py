@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from keytrack_ros.poses import Poses
@@ -71,7 +72,7 @@ class RunStatistics:
 def show_summary(title: str, summary: Mapping[str, Any], results: Mapping[str, str]) -> None:
     """Prints the numbers of `RunStatistics.summary` and where the results are, on one screen."""
     people, lengths = summary["people_per_frame"], summary["track_length_frames"]
-    table = Table(title=title, title_justify="left", show_header=False)
+    table = Table(title=escape(title), title_justify="left", show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     table.add_row("frames", f"{summary['frames']}, {summary['frames_with_people']} of them with people")
@@ -85,5 +86,5 @@ def show_summary(title: str, summary: Mapping[str, Any], results: Mapping[str, s
         table.add_row(stage, f"p50 {ms['p50']:8.2f} ms   p95 {ms['p95']:8.2f} ms")
     table.add_section()
     for what, where in results.items():
-        table.add_row(what, where)
+        table.add_row(what, escape(where))
     Console(highlight=False).print(table)

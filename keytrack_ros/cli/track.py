@@ -175,9 +175,9 @@ def track_recording(
 
 def show_results(request: TrackRequest, summary: Mapping[str, Any]) -> None:
     """Prints the summary and where the results are."""
-    paths = {what: str(path) for what, path in _result_paths(request).items() if path.exists()}
+    paths = {what: shown(path) for what, path in _result_paths(request).items() if path.exists()}
     if request.explain is not None:
-        paths |= {what: str(path) for what, path in request.explain.files.items() if path.exists()}
+        paths |= {what: shown(path) for what, path in request.explain.files.items() if path.exists()}
     show_summary(shown(Path(request.source).name), summary, paths)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 import yaml
+from rich.markup import escape
 
 from keytrack_ros.cli.console import console
 from keytrack_ros.cli.training_progress import require_packages, run_to_the_end
@@ -100,7 +101,7 @@ def run_training(network: Network, data: Path, out: Path, resume: bool, options:
     require_packages()
     module, _, name = network.training.partition(":")
     training: TrainingRun[Any] = getattr(import_module(module), name).open(data, out, options, resume)
-    console.print(training.data_summary)
+    console.print(escape(training.data_summary))
     out.mkdir(parents=True, exist_ok=True)
     samples = training.sample_sheet()
     if samples is not None:
@@ -116,13 +117,13 @@ def run_training(network: Network, data: Path, out: Path, resume: bool, options:
     try:
         run_to_the_end(training, training.steps, text, training.draw_curves, training.steps_per_epoch)
     except typer.Exit:
-        console.print(f"the network so far: {', '.join(str(file) for file in training.export())}")
+        console.print(f"the network so far: {', '.join(escape(str(file)) for file in training.export())}")
         raise
     training.draw_curves()
     files = training.export()
     for panel in training.panels:
         console.print(panel.text(training.log[-1]))
-    console.print(f"written: {', '.join(str(file) for file in files)}")
+    console.print(f"written: {', '.join(escape(str(file)) for file in files)}")
 
 
 def option_values(network: Network, values: Mapping[str, Value], named: set[str], config: Path | None) -> Options:

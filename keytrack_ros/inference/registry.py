@@ -50,8 +50,12 @@ def find_model(kind: type[CardT], name: str = AUTO, folders: Sequence[Path | str
         folders: searched before all others, see `model_folders`.
 
     Raises:
-        ModelError: nothing fits, the model file is malformed, or the ONNX file is not the one it names.
+        ModelError: nothing fits, one of `folders` does not exist, the model file is malformed, or the ONNX file is not
+            the one it names.
     """
+    for folder in folders:
+        if not Path(folder).expanduser().is_dir():
+            raise ModelError(f"{folder}: there is no such folder of networks")
     if name.endswith((".yaml", ".yml")):
         file = Path(name).expanduser()
         card = load_card(file)

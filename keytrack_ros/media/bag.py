@@ -31,7 +31,7 @@ from keytrack_ros.media.bag_sqlite import SqliteFile
 from keytrack_ros.media.image_source import natural
 from keytrack_ros.media.mcap import McapFile
 from keytrack_ros.media.messages import typestore
-from keytrack_ros.media.paths import BAG_NAMES, shown
+from keytrack_ros.media.paths import BAG_NAMES, shown, without_zstd
 
 logger = logging.getLogger(__name__)
 
@@ -193,13 +193,14 @@ def _files(path: Path, metadata: _Metadata | None) -> list[Path]:
     except OSError as error:
         raise InputError(f"{shown(path)}: cannot be read: {error.strerror}") from None
     # A file and its compressed copy are one part.
-    present = [f for f in present if not (f.suffix == ".zstd" and f.with_suffix("") in present)]
+    plain = {f.name for f in present}
+    present = [f for f in present if f.name == without_zstd(f.name) or without_zstd(f.name) not in plain]
     present.sort(key=lambda file: natural(file.name))
     named = list(metadata.files) if metadata is not None else []
     if named:
-        names = {f.name.removesuffix(".zstd") for f in present}
-        missing = [name for name in named if name.removesuffix(".zstd") not in names]
-        others = [f for f in present if f.name.removesuffix(".zstd") not in {n.removesuffix(".zstd") for n in named}]
+        names = {without_zstd(f.name) for f in present}
+        missing = [name for name in named if without_zstd(name) not in names]
+        others = [f for f in present if without_zstd(f.name) not in set(map(without_zstd, named))]
         if missing:
             logger.warning("%s: parts that metadata.yaml names are missing: %s", shown(path), _listed(missing))
         listed = _listed([f.name for f in others])
@@ -221,7 +222,7 @@ def _listed(names: Sequence[str]) -> str:
 def _opened(file: Path, scratch: Path) -> BagPart:
     """An open file of a bag, unpacked first where it is compressed. Raises InputError."""
     name, cut_off = file.name.lower(), False
-    if name.endswith(".zstd"):
+    if name.endswith((".zstd", ".zst")):
         unpacked = scratch / file.stem
         cut_off = not _unpack(file, unpacked)
         file, name = unpacked, unpacked.name.lower()

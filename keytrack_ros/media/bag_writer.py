@@ -99,6 +99,7 @@ class BagWriter:
         try:
             writer.close()
         except OSError as error:
+            (self.path / "metadata.yaml.tmp").unlink(missing_ok=True)
             raise output_error(self.path, error) from None
 
     def _connection(self, topic: str, message_type: str) -> Connection:

@@ -11,7 +11,7 @@ import numpy as np
 
 from keytrack_ros.errors import InputError
 from keytrack_ros.media.frames import Frame, FrameSource, Selection
-from keytrack_ros.media.paths import shown
+from keytrack_ros.media.paths import has_utf8_name, shown
 from keytrack_ros.media.pixels import BitDepth, as_bgr8
 from keytrack_ros.poses import ImageArray
 from keytrack_ros.timing import NANOSECONDS
@@ -24,6 +24,8 @@ _SUFFIXES = (
 )
 IMAGE_SUFFIXES = frozenset(_SUFFIXES.split())
 """What OpenCV may read, depending on how it was built; a file that it cannot read is named when its turn comes."""
+_SEVERAL = frozenset({".tif", ".tiff", ".gif", ".png", ".apng", ".webp", ".avif"})
+"""Images that may have pages or move."""
 _NAMED = 3
 """Files left out that a message names."""
 
@@ -31,17 +33,18 @@ _NAMED = 3
 class ImageSource(FrameSource):
     """A folder of images, in natural order (2.jpg before 10.jpg), or a single image; `fps` gives the stamps.
 
-    Files whose names are not those of images are left out, with one warning; of hidden files it says nothing.
+    Files whose names are not those of images, and folders, are left out, with one warning; of hidden files it says
+    nothing. So are all pictures of a file but the first.
     """
 
     def __init__(self, path: Path, fps: float, selection: Selection, bits: int = 0) -> None:
         if path.is_file():
             self._files = [path]
         else:
-            entries = [file for file in path.iterdir() if file.is_file() and not file.name.startswith(".")]
-            images = [file for file in entries if file.suffix.lower() in IMAGE_SUFFIXES]
+            images = images_in(path)
             self._files = sorted(images, key=lambda file: natural(file.name))
-            others = _listed([file for file in entries if file not in images])
+            names = {file.name for file in images}
+            others = _listed([e for e in path.iterdir() if e.name not in names and not e.name.startswith(".")])
             if not images:
                 found = f"; it has {others}" if others else ""
                 kinds = ", ".join(sorted(IMAGE_SUFFIXES))
@@ -49,6 +52,7 @@ class ImageSource(FrameSource):
             if others:
                 logger.warning("%s: left out, since their names are not those of images: %s", shown(path), others)
         self._own_fps = fps
+        self._warned = False
         super().__init__(shown(path), fps, len(self._files), selection)
         self._depth = BitDepth(self.name, bits)
 
@@ -59,14 +63,32 @@ class ImageSource(FrameSource):
             return None
         file = self._files[index]
         image = read_image(file, self._depth)
+        if not self._warned and (pictures := _pictures(file)) > 1:
+            self._warned = True
+            logger.warning(
+                "%s: holds %d pictures; of files of several pictures the first is used", shown(file), pictures
+            )
         return Frame(index, round(index / self._own_fps * NANOSECONDS), image, shown(file.name))
 
     def close(self) -> None:
         pass
 
 
-def _listed(files: list[Path]) -> str:
-    names = sorted(shown(file.name) for file in files)
+def images_in(folder: Path) -> list[Path]:
+    """Files with names of images, but hidden ones, in no order."""
+    entries = (entry for entry in folder.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES)
+    return [entry for entry in entries if entry.is_file() and not entry.name.startswith(".")]
+
+
+def _pictures(file: Path) -> int:
+    """How many pictures a TIFF, GIF, PNG, WebP or AVIF file holds."""
+    if file.suffix.lower() not in _SEVERAL or not has_utf8_name(file):
+        return 1
+    return int(cv2.imcount(str(file)))
+
+
+def _listed(entries: list[Path]) -> str:
+    names = sorted(shown(entry.name) + ("/" if entry.is_dir() else "") for entry in entries)
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more
 
@@ -84,7 +106,9 @@ def read_image(path: Path, depth: BitDepth | None = None) -> ImageArray:
     except cv2.error as error:
         raise InputError(f"{shown(path)}: cannot be read: {error.err}") from None
     if image is None:
-        raise InputError(f"{shown(path)}: not an image that can be read")
+        whole = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+        pixels = f": its pixels are {whole.dtype}; 8 or 16 bits without sign are needed" if whole is not None else ""
+        raise InputError(f"{shown(path)}: not an image that can be read{pixels}")
     try:
         return as_bgr8(image, depth)
     except InputError as error:

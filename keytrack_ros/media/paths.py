@@ -11,17 +11,25 @@ ADDRESSES = ("rtsp", "rtsps", "rtmp", "http", "https", "udp", "tcp", "srt")
 """Kinds of addresses that are read as streams; file:// names a file."""
 
 BAG_SUFFIXES = frozenset({".mcap", ".db3", ".bag"})
-BAG_NAMES = (".mcap", ".db3", ".bag", ".mcap.zstd", ".db3.zstd")
-"""Ends of the names of files that hold recordings; `ros2 bag` compresses whole files to .zstd."""
+BAG_NAMES = (".mcap", ".db3", ".bag", ".bag.active", ".mcap.zstd", ".db3.zstd", ".mcap.zst", ".db3.zst")
+"""Ends of the names of files that hold recordings; `ros2 bag` compresses whole files to .zstd, `zstd` to .zst."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def shown(path: object) -> str:
     """A path or address for people, for JSON and for messages: always valid text, without a password.
 
-    Bytes that are not UTF-8, which Python keeps as lone surrogates, become �.
+    Bytes that are not UTF-8, which Python keeps as lone surrogates, become �; a line break becomes \\n, and so on.
     """
     text = os.fsencode(str(path)).decode("utf-8", "replace") if not str(path).isascii() else str(path)
+    text = _CONTROL.sub(lambda match: repr(match.group())[1:-1], text)
     return re.sub(r"^([a-z][a-z0-9+.-]*://)[^/@]*@", r"\1", text)
+
+
+def without_zstd(name: str) -> str:
+    """walk.mcap of walk.mcap.zstd or walk.mcap.zst."""
+    return name.removesuffix(".zstd").removesuffix(".zst")
 
 
 def has_utf8_name(path: Path) -> bool:

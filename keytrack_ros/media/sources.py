@@ -7,6 +7,7 @@ with open_source("walk.mp4", every=2) as source:
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from pathlib import Path
@@ -14,8 +15,11 @@ from pathlib import Path
 from keytrack_ros.errors import InputError, OptionError
 from keytrack_ros.media.ffmpeg import ffmpeg_needed
 from keytrack_ros.media.frames import DEFAULT_FPS, FrameSource, Selection
-from keytrack_ros.media.image_source import IMAGE_SUFFIXES, ImageSource
+from keytrack_ros.media.image_source import IMAGE_SUFFIXES, ImageSource, images_in
 from keytrack_ros.media.paths import ADDRESSES, BAG_NAMES, path_of_file_address, scheme_of, shown
+from keytrack_ros.media.signatures import what_else
+
+logger = logging.getLogger(__name__)
 
 _MOVING = frozenset({".gif", ".apng"})
 """Images that may be videos, alone."""
@@ -53,7 +57,10 @@ def open_source(
         raise OptionError(f"fps: {fps} is not a positive number")
     if bits != 0 and not 8 <= bits <= 16:
         raise OptionError(f"bits: {bits} is neither 0 nor within 8..16")
-    opened = _opened(source, topic, fps, selection, in_stamp_order, bits)
+    try:
+        opened = _opened(source, topic, fps, selection, in_stamp_order, bits)
+    except OSError as error:  # of a folder that may not be read, a name that is too long
+        raise InputError(f"{shown(source)}: cannot be read: {error.strerror}") from None
     try:
         opened.open_first()
     except BaseException:
@@ -92,12 +99,16 @@ def _opened(
     if is_recording(path):
         from keytrack_ros.media.bag_source import BagSource  # rosbags is slow to import
 
+        if path.is_dir() and (images := images_in(path)):
+            logger.warning("%s: is read as a bag; %d images in that folder are left out", shown(path), len(images))
         return BagSource(path, topic, selection, stamp_order=in_stamp_order, bits=bits)
     if topic is not None:
         raise InputError(f"{shown(path)}: a topic was named ('{topic}'), but this is no bag")
     suffix = path.suffix.lower()
     if path.is_dir() or (suffix in IMAGE_SUFFIXES and suffix not in _MOVING):
         return ImageSource(path, fps or DEFAULT_FPS, selection, bits)
+    if path.is_file() and (what := what_else(path)):
+        raise InputError(f"{shown(path)}: not a video: it is {what}")
     with ffmpeg_needed():
         from keytrack_ros.media.video_source import VideoSource  # so are FFmpeg's libraries
     return VideoSource(path, fps, selection)

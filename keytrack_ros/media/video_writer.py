@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -29,6 +30,40 @@ _ENCODERS: dict[str, dict[str, str]] = {
 """The first that FFmpeg was built with is taken; PyAV's wheels have libx264."""
 _LARGEST = 4096
 """Pixels of the longer side: what decoders of phones and browsers take."""
+
+
+class _Output:
+    """A file for FFmpeg, which goes on after an error: it is kept until `check`, and nothing more is written."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+        self.name = str(path)  # by which FFmpeg reads it again, to put the index at the front
+        self._error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        return self._tried(lambda: self._file.write(data), len(data))
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._tried(lambda: self._file.seek(offset, whence), 0)
+
+    def tell(self) -> int:
+        return self._tried(self._file.tell, 0)
+
+    def _tried(self, action: Callable[[], int], otherwise: int) -> int:
+        if self._error is None:
+            try:
+                return action()
+            except OSError as error:
+                self._error = error
+        return otherwise
+
+    def check(self) -> None:
+        """Raises the OSError that came first, if one came."""
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        self._file.close()
 
 
 class VideoWriter:
@@ -88,7 +123,7 @@ class VideoWriter:
         if scale < 1:
             logger.warning("%s: images of %dx%d are scaled to %dx%d", shown(self.path), width, height, *self._size)
         try:
-            self._file = self._part.open("wb")  # not by name, which FFmpeg takes as UTF-8
+            self._file = _Output(self._part)  # not by name, which FFmpeg takes as UTF-8
             # The index at the front lets browsers begin before they have the whole file.
             self._container = av.open(self._file, "w", format="mp4", options={"movflags": "faststart"})
             encoder = next(name for name in _ENCODERS if name in av.codecs_available)
@@ -103,6 +138,7 @@ class VideoWriter:
         try:
             for packet in self._stream.encode(frame):
                 self._container.mux(packet)
+            self._file.check()
         except (OSError, ValueError) as error:
             self._discard()
             raise output_error(self._part, error) from None
@@ -118,6 +154,7 @@ class VideoWriter:
         container, self._container = self._container, None
         try:
             container.close()
+            self._file.check()
             self._file.close()
             self._part.replace(self.path)
         except (OSError, ValueError) as error:

@@ -161,7 +161,7 @@ class Pipeline:
             raise InputError(
                 f"image has shape {image_bgr.shape} and type {image_bgr.dtype}; [height, width, 3] uint8 is needed"
             )
-        if not np.isfinite(stamp):
+        if not isinstance(stamp, (int, float, np.integer, np.floating)) or not np.isfinite(stamp):
             raise ValueError(f"stamp is {stamp}; a finite number of seconds is needed")
         if self._closed:
             raise ModelError("the pipeline is closed")

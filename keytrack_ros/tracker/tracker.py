@@ -24,6 +24,9 @@ from keytrack_ros.tracker.options import TrackerOptions
 
 logger = logging.getLogger(__name__)
 
+_TINY = 0.02
+"""Part of the frame's shorter side; where all keypoints lie closer to the corner than that, they are not pixels."""
+
 
 WEAK_NOISE = 2.0
 """Boxes of weak detections lie this many times as far off."""
@@ -150,14 +153,16 @@ class PoseTracker:
         return TrackState.LOST if lost else _state(track)
 
     def _warn_of_units(self, poses: Poses, shorter_side: int) -> None:
-        """Logs once that coordinates look like fractions of the frame instead of pixels."""
+        """Logs once that coordinates look like fractions of the frame, or metres, instead of pixels."""
         if self._units_known or not poses.visible.any() or shorter_side < 100:
             return
         self._units_known = True
-        if np.abs(poses.keypoints[poses.visible]).max() <= 2.0:
+        largest = float(np.abs(poses.keypoints[poses.visible]).max())
+        if largest <= _TINY * shorter_side:
             logger.warning(
-                "no keypoint lies beyond 2 pixels in a frame of %d and more: coordinates must be pixels, not fractions "
-                "of the frame",
+                "no keypoint lies beyond %.2g pixels in a frame of %d and more: coordinates must be pixels, not "
+                "fractions of the frame or metres",
+                largest,
                 shorter_side,
             )
 

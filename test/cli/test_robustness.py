@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from test.conftest import REPOSITORY
@@ -49,6 +50,23 @@ def test_names_that_are_not_utf8(tmp_path: Path, video: Path) -> None:
     assert ascii_only.returncode == 0, ascii_only.stderr
 
 
+def test_names_that_look_like_markup_or_hold_a_line_break(tmp_path: Path, video: Path) -> None:
+    source = video.rename(tmp_path / "[red]a\n.avi")
+    out = tmp_path / "o[/b]\nx"
+    done = run("track", source, "-o", out, "--frames", "2", COLUMNS="400")
+    assert done.returncode == 0, done.stderr
+    assert str(out / "summary.json").replace("\n", "\\n").encode() in done.stdout
+    missing = run("track", tmp_path / "gone[/b]\n.avi", "-o", tmp_path / "out")
+    assert missing.returncode == 1
+    assert missing.stderr.endswith(b"gone[/b]\\n.avi: there is no such file or folder\n")
+    assert missing.stderr.count(b"\n") == 1
+
+
+def test_a_reader_that_has_enough_is_no_error() -> None:
+    done = run("models", "list", prefix=("bash", "-c", '"$@" | true', "piped"))
+    assert done.stderr == b""
+
+
 @pytest.mark.parametrize(
     "source", ["rtsp://127.0.0.1:1/cam", "http://127.0.0.1:1/v.mp4", "file:///gone.avi", "~nobody/x"]
 )
@@ -81,6 +99,21 @@ def test_a_full_disk_is_named_and_leaves_no_parts(tmp_path: Path, video: Path) -
     assert b"cannot be written: File too large" in done.stderr
     assert str(out).encode() in done.stderr
     assert list(out.rglob("*.part*")) == []
+
+
+def test_a_disk_that_fills_up_while_the_video_is_written(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (4, 96, 128, 3), np.uint8)
+    video = write_video(tmp_path / "noise.avi", list(noise))
+    out = tmp_path / "out"
+    done = run("track", video, "-o", out, prefix=("bash", "-c", 'ulimit -f 16; exec "$@"', "limited"))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith(b"tracks.part.mp4: cannot be written: File too large")
+    assert b"Traceback" not in done.stderr
+    assert sorted(file.name for file in out.rglob("*") if file.is_file()) == [
+        "metadata.yaml",
+        "tracks.json",
+        "tracks.mcap",
+    ]
 
 
 @pytest.mark.parametrize("delay_s", [0.0, 0.05, 0.3, 1.0])

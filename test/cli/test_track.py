@@ -183,6 +183,7 @@ def test_options_from_a_parameter_file_and_from_set(tmp_path: Path, networks: Pa
         (["{video}", "--params", "{bad_params}"], "params.yaml: toks.dilation: 9.0 lies outside 1..2"),
         (["{video}", "--params", "{text}"], "no 'ros__parameters' in it"),
         (["{video}", "--set", "detector.model=nope"], "no detection network 'nope' was found"),
+        (["{video}", "--models", "/nowhere"], "/nowhere: there is no such folder of networks"),
     ],
 )
 def test_errors_are_one_line_and_leave_nothing(

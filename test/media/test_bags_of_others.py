@@ -97,6 +97,13 @@ def compress(file: Path) -> Path:
     return packed
 
 
+def test_images_beside_a_bag_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    bag = write_bag(tmp_path / "bag", numbered([1, 2]))
+    cv2.imwrite(str(bag / "preview.png"), np.zeros((4, 4, 3), np.uint8))
+    assert order(bag) == [0, 1]
+    assert "is read as a bag; 1 images in that folder are left out" in caplog.text
+
+
 @pytest.mark.parametrize(("storage", "suffix"), [(StoragePlugin.MCAP, ".mcap"), (StoragePlugin.SQLITE3, ".db3")])
 class TestParts:
     def test_compressed_parts_are_read_with_the_others(
@@ -108,6 +115,9 @@ class TestParts:
             packed = compress(folder / f"rec_{part}{suffix}")
             assert [f.stamp_ns for f in frames_of(folder)] == expected
         assert len(frames_of(packed)) == 10
+        renamed = packed.rename(packed.with_suffix(".zst"))  # as the command `zstd` names it
+        assert [f.stamp_ns for f in frames_of(folder)] == expected
+        assert len(frames_of(renamed)) == 10
         assert caplog.text == ""
 
     def test_a_part_that_cannot_be_read_is_named(

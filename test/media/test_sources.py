@@ -156,6 +156,27 @@ class TestVideo:
             open_source(device)
 
 
+@pytest.mark.parametrize(
+    ("begin", "words"),
+    [
+        (b"\x1f\x8b\x08", r"not a video: it is compressed with gzip; unpack it first"),
+        (b"PK\x03\x04", r"not a video: it is a ZIP archive"),
+        (b"\x89MCAP0\r\n", r"not a video: it is an MCAP recording, whose name should end in \.mcap"),
+        (b"#ROSBAG V2.0\n", r"not a video: it is a ROS 1 bag"),
+    ],
+)
+def test_what_is_taken_for_a_video_is_named(tmp_path: Path, begin: bytes, words: str) -> None:
+    file = tmp_path / "walk.mp4"
+    file.write_bytes(begin + bytes(1000))
+    with pytest.raises(InputError, match=words):
+        open_source(file)
+
+
+def test_a_name_that_is_too_long(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a\.mp4: cannot be read: File name too long"):
+        open_source(tmp_path / f"{'a' * 300}.mp4")
+
+
 class TestImages:
     def test_natural_order_names_and_rate(self, tmp_path: Path) -> None:
         folder = write_images(tmp_path / "images", ["10.png", "2.png", "1.png"])
@@ -181,6 +202,44 @@ class TestImages:
     def test_a_single_image_is_one_frame(self, tmp_path: Path) -> None:
         folder = write_images(tmp_path / "images", ["1.png", "2.png"])
         assert [f.name for f in read(folder / "2.png")] == ["2.png"]
+
+    def test_folders_among_images_are_said(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        folder = write_images(tmp_path / "images", ["1.png"])
+        write_images(folder / "night", ["2.png"])
+        assert len(read(folder)) == 1
+        assert "left out, since their names are not those of images: night/" in caplog.text
+        (folder / "1.png").unlink()
+        with pytest.raises(InputError, match=r"nor a bag; it has night/$"):
+            open_source(folder)
+
+    @pytest.mark.parametrize("suffix", [".tif", ".png", ".webp", ".gif"])
+    def test_of_several_pictures_in_a_file_the_first_is_used_and_that_is_said(
+        self, tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        folder = tmp_path / "images"
+        folder.mkdir()
+        pictures = [np.full((12, 16, 3), 60 * k, np.uint8) for k in range(3)]
+        for number in (1, 2):
+            file = str(folder / f"{number}{suffix}")
+            if suffix == ".tif":
+                cv2.imwritemulti(file, pictures)
+            else:
+                animation = cv2.Animation()
+                animation.frames, animation.durations = pictures, [100] * 3
+                cv2.imwriteanimation(file, animation)
+        assert [frame.image_bgr.max() for frame in read(folder)] == [0, 0]
+        assert caplog.text.count(f"1{suffix}: holds 3 pictures; of files of several pictures the first is used") == 1
+
+    @pytest.mark.parametrize(
+        ("kind", "words"),
+        [(np.int32, "pixels are int32"), (np.float32, "pixels are float32"), (np.float64, "pixels are float64")],
+    )
+    def test_pixels_without_a_known_range_are_refused_by_name(
+        self, tmp_path: Path, kind: type[np.generic], words: str
+    ) -> None:
+        cv2.imwrite(str(tmp_path / "depth.tif"), np.full((12, 16), 0.5).astype(kind))
+        with pytest.raises(InputError, match=words):
+            open_source(tmp_path / "depth.tif")
 
     def test_unreadable_images_are_left_out_and_said(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         folder = write_images(tmp_path / "images", [f"{i}.png" for i in range(8)])

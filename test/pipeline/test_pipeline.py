@@ -128,6 +128,8 @@ def test_what_is_not_a_colour_image_is_refused_and_changes_nothing(pipeline, ima
     pipeline.process(frame, 0.0)
     with pytest.raises(InputError, match=message):
         pipeline.process(image, 0.1)
+    with pytest.raises(ValueError, match="stamp is None; a finite number"):
+        pipeline.process(frame, None)
     with pytest.raises(ValueError, match="stamp is nan"):
         pipeline.process(frame, float("nan"))
     assert pipeline.process(frame, 0.1).track_ids.tolist() == [1]

@@ -52,6 +52,16 @@ def test_boxes_that_are_unusable_for_some_frames_leave_the_keypoints_to_decide(t
     assert found.track_ids.tolist() == [1, 2, 3]
 
 
+@pytest.mark.parametrize(("scale", "warned"), [(1 / 768, True), (1 / 100, True), (1.0, False)])
+def test_coordinates_that_are_no_pixels_are_warned_of_once(tracker, scale, warned, caplog):
+    # Fractions of the frame; metres.
+    one = tracker()
+    for frame in range(3):
+        poses = detected(*((x + 3 * frame, y) for x, y in PLACES))
+        one.update(Poses(poses.keypoints * scale, poses.scores), SIZE, frame / 10)
+    assert caplog.text.count("coordinates must be pixels") == int(warned)
+
+
 def test_poses_without_keypoints_are_tracked_by_their_boxes(tracker):
     one = tracker(birth_pose_score=0.0)
     for frame in range(10):
