@@ -4,8 +4,9 @@
 
 Two camera streams of a toy world (rectangles that walk, networks that find them) go over DDS, on the loopback interface
 only, into two `tracker_node` processes, `front` and `rear`. Faults are drawn from FAULTS one after the other, each
-followed by good images. `rear` is also killed and restarted; `front` lives on, and its memory is what is measured. The
-exit code is 1 if anything went wrong.
+followed by good images. `rear` is also killed and restarted; `front` lives on, and its memory is what is measured: its
+own (anonymous pages and files), and apart from it the shared memory of the middleware, whose segments have a fixed size
+but become resident only as they are used. The exit code is 1 if anything went wrong.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import mean
 
 import cv2
 import numpy as np
@@ -51,6 +53,21 @@ BEST_EFFORT = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 ENDS = ("frames_processed", "frames_dropped", "frames_rejected")
 
 
+@dataclass(frozen=True)
+class Memory:
+    """Resident memory of a process in kB, so many seconds after the begin."""
+
+    second: float
+    own: int
+    shared: int
+
+    @staticmethod
+    def of(process: Process, second: float) -> Memory:
+        status = dict(line.split(":", 1) for line in process.status.splitlines())
+        kb = {name: int(status[name].split()[0]) for name in ("RssAnon", "RssFile", "RssShmem")}
+        return Memory(second, kb["RssAnon"] + kb["RssFile"], kb["RssShmem"])
+
+
 @dataclass
 class Camera:
     """One stream and what the tracker makes of it."""
@@ -78,7 +95,7 @@ class Soak:
         self.models = toy.write_networks(folder / "models")
         self.problems: list[str] = []
         self.recoveries: dict[str, list[float]] = {}
-        self.memory_kb: list[tuple[float, int]] = []
+        self.memory: list[Memory] = []
         self.begin_s = time.monotonic()
         self.graph.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 100)
         self.cameras = {name: Camera(name, people, self._start(name)) for name, people in PEOPLE.items()}
@@ -152,8 +169,8 @@ class Soak:
                 raise SystemExit(
                     f"{name} has been silent for {now - camera.heard_s:.0f} s:\n{camera.process.log[-4000:]}"
                 )
-        if not self.memory_kb or now - self.begin_s - self.memory_kb[-1][0] >= 1:
-            self.memory_kb.append((now - self.begin_s, self.cameras["front"].process.memory_kb))
+        if not self.memory or now - self.begin_s - self.memory[-1].second >= 1:
+            self.memory.append(Memory.of(self.cameras["front"].process, now - self.begin_s))
 
     def right(self, name: str, since_s: float) -> float | None:
         """When tracks became right after `since_s`: all people, with ids that the next two messages keep."""
@@ -358,13 +375,16 @@ def transitions(soak: Soak) -> None:
 FAULTS = [storm, malformed, shapes, clock_jumps, killed, deaf_reader, crowd, parameters, transitions]
 
 
-def memory_growth(samples: list[tuple[float, int]]) -> float:
-    """Growth of the resident memory from the first tenth after warm-up to the last tenth of the run."""
-    end = samples[-1][0]
+def memory_mb(samples: list[Memory]) -> dict[str, tuple[float, float]]:
+    """Means over the first tenth after warm-up and the last tenth of the run: own memory, shared memory."""
+    end = samples[-1].second
     begin = WARM_UP * end
-    first = [kb for second, kb in samples if begin <= second < begin + 0.1 * end]
-    last = [kb for second, kb in samples if second >= 0.9 * end]
-    return float(np.mean(last) / np.mean(first) - 1)
+    first = [sample for sample in samples if begin <= sample.second < begin + 0.1 * end]
+    last = [sample for sample in samples if sample.second >= 0.9 * end]
+    return {
+        name: (mean(getattr(s, name) for s in first) / 1024, mean(getattr(s, name) for s in last) / 1024)
+        for name in ("own", "shared")
+    }
 
 
 def main() -> int:
@@ -389,19 +409,21 @@ def main() -> int:
                     if time.monotonic() >= end:
                         break
                 rounds += 1
-                print(
-                    f"{time.monotonic() - soak.begin_s:.0f} s, {soak.memory_kb[-1][1]} kB", *soak.problems, sep="\n  "
-                )
-            growth = memory_growth(soak.memory_kb)
+                last = soak.memory[-1]
+                print(f"{last.second:.0f} s, {last.own} kB and {last.shared} kB shared", *soak.problems, sep="\n  ")
+            memory = memory_mb(soak.memory)
             front = soak.cameras["front"]
+            growth = memory["own"][1] / memory["own"][0] - 1
             if growth > GROWTH:
                 soak.problems.append(f"memory grew by {100 * growth:.1f} %")
             report = {
                 "minutes": (time.monotonic() - soak.begin_s) / 60,
                 "rounds": rounds,
                 "images": sum(camera.sent for camera in soak.cameras.values()),
-                "memory_mb": front.process.memory_kb / 1024,
+                "memory_mb": memory,
                 "memory_growth": growth,
+                "resident_growth": sum(m[1] for m in memory.values()) / sum(m[0] for m in memory.values()) - 1,
+                "memory_kb_each_20_s": [(round(m.second), m.own, m.shared) for m in soak.memory[::20]],
                 "last_pose_stamp_ns": stamp_to_ns(front.poses[-1][1].header.stamp),
                 "recovery_s": {
                     fault: {"times": len(s), "median": float(np.median(s)), "max": max(s)}

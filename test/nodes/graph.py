@@ -63,10 +63,9 @@ class Process:
         return self._process.poll()
 
     @property
-    def memory_kb(self) -> int:
-        """Resident memory."""
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
-        return int(status.partition("VmRSS:")[2].split()[0])
+    def status(self) -> str:
+        """What the kernel says of it: /proc/<pid>/status."""
+        return Path(f"/proc/{self._process.pid}/status").read_text()
 
     def wait(self, timeout_s: float = TIMEOUT_S) -> int:
         """The exit code, once there is one."""
