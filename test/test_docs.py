@@ -53,7 +53,7 @@ def test_site_builds_without_warnings(tmp_path):
     # --strict makes every warning an error: broken links, pages outside the navigation, unknown names in the API pages.
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
     environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
-    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "site" / "reference" / "python.html").read_text(encoding="utf-8")
     assert "PoseTracker" in page

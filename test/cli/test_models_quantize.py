@@ -28,6 +28,9 @@ from test import toy
 
 BOX = np.array([[170.0, 220, 230, 380]], np.float32)
 
+TOLERANCE = 0.1 if cpu.has_int8_instructions() else 0.3
+"""Of scores in INT8. Without VNNI or AMX sums saturate at 16 bits, so that such CPUs run FP32 unless told otherwise."""
+
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -104,7 +107,7 @@ def test_an_imported_hrnet_is_quantised_and_runs_in_int8(pictures, caplog, tmp_p
     assert line.getMessage().startswith("h15.onnx runs on ONNX Runtime")
     image = cv2.imread(str(pictures / "00.png"))
     found, expected = (each.estimate(image, BOX) for each in (estimator, exact))
-    assert 0 < np.abs(found.scores - expected.scores).max() < 0.1
+    assert 0 < np.abs(found.scores - expected.scores).max() < TOLERANCE
 
     assert quantize("h15", "--images", pictures)[0] == 1  # the files exist
     set_flags(tmp_path, monkeypatch, "fpu sse avx2")

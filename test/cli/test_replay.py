@@ -184,7 +184,7 @@ def test_ctrl_c_leaves_whole_files_and_begins_nothing_more(tmp_path: Path, netwo
         assert time.monotonic() < deadline
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=280)
     assert process.returncode == 130, errors
     assert "stopped by Ctrl-C" in errors
     assert sorted(folder.name for folder in (tmp_path / "out").iterdir()) == ["a", "b"]

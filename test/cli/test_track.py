@@ -33,7 +33,7 @@ def environment(networks: Path | None = None) -> dict[str, str]:
 def keytrack(*arguments: str | Path, networks: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [*PROGRAM, *map(str, arguments)]
     return subprocess.run(
-        command, cwd=REPOSITORY, env=environment(networks), capture_output=True, text=True, timeout=120, check=False
+        command, cwd=REPOSITORY, env=environment(networks), capture_output=True, text=True, timeout=280, check=False
     )
 
 
@@ -249,7 +249,7 @@ def test_ctrl_c_leaves_whole_files(tmp_path: Path, networks: Path, number: signa
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=280)
     assert process.returncode == code, errors
     summary = load(out / "summary.json")
     assert summary["interrupted"] is True

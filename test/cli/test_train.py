@@ -96,7 +96,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(data, tmp_path):
             assert process.poll() is None
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=280)
     finally:
         process.kill()
     assert process.returncode == 130

@@ -114,7 +114,7 @@ def test_dry_run_without_tensorrt_shows_the_profiles_and_why_there_is_no_key(toy
 def test_without_tensorrt_one_line_says_what_is_missing(toy_networks):
     code = "import sys; sys.modules['tensorrt'] = None; from keytrack_ros.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "build-engines", "--models", str(toy_networks)]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("error: tensorrt cannot be imported")
     assert done.stderr.endswith("pip install 'keytrack_ros[gpu]'\n")

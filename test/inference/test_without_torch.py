@@ -35,7 +35,7 @@ def test_the_tracker_works_without_torch(toy_networks: Path, tmp_path: Path) -> 
         cv2.imwrite(str(tmp_path / "frames" / f"{index}.png"), draw_frame([(200.0 + 3 * index, 200.0)]))
     program = PROGRAM.format(video=str(tmp_path / "frames"), out=str(tmp_path / "out"), networks=str(toy_networks))
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, timeout=280, check=False
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "tracks.json").read_text().count('"track_id"') >= 3

@@ -46,7 +46,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(command: list[str], folder: Path, **environment: str) -> str:
     """Output of a command that must succeed, with no more environment than a new shell has."""
     clean = {"HOME": str(folder), "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", **environment}
-    done = subprocess.run(command, cwd=folder, env=clean, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, cwd=folder, env=clean, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return done.stdout
 

@@ -53,7 +53,7 @@ def keytrack(installed: Path, *arguments: object, code: int = 0) -> subprocess.C
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "KEYTRACK_MODELS")}
     command = [str(installed / "keytrack"), *map(str, arguments)]
     done = subprocess.run(
-        command, cwd="/", env=environment | {"COLUMNS": "200"}, capture_output=True, text=True, timeout=240
+        command, cwd="/", env=environment | {"COLUMNS": "200"}, capture_output=True, text=True, timeout=280
     )
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr

@@ -35,7 +35,7 @@ def set_up(folder: Path, **programs: str) -> subprocess.CompletedProcess[str]:
     shutil.copy(REPOSITORY / "scripts" / "setup.sh", script)
     path = machine(folder, **programs)
     return subprocess.run(
-        ["bash", str(script)], env={"PATH": str(path), "HOME": str(folder)}, capture_output=True, text=True, timeout=60
+        ["bash", str(script)], env={"PATH": str(path), "HOME": str(folder)}, capture_output=True, text=True, timeout=280
     )
 
 
