@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from keytrack_ros.cli.output import JsonFile, write_json
+from keytrack_ros.cli.output import JsonFile, refuse_inputs, write_json
 from keytrack_ros.cli.parallel import Scheduler, Workers, in_order, shared_path, worker_count
 
 if TYPE_CHECKING:
@@ -82,6 +82,8 @@ def evaluate(
     from keytrack_ros.evaluation.protocol import CONFIDENCES, PROTOCOLS
     from keytrack_ros.evaluation.recording import pair_on_bag
 
+    outputs = {"--json": json_file, "--report": report}
+    refuse_inputs(outputs, filter(None, (ground_truth, prediction, recording, images)))
     protocol = PROTOCOLS[mode.value]
     if all_frames and protocol.official:
         raise OptionError("--all-frames: the official tools leave unlabelled frames out; add --mode clean")
@@ -102,6 +104,7 @@ def evaluate(
             parts = [score_sequence(pair_on_bag(ground_truth, prediction, recording, topic), protocol, thresholds)]
         else:
             files = pair_sequences(ground_truth, prediction, directory_order=protocol.official)
+            refuse_inputs(outputs, (path for pair in files for path in pair))
             if any(is_motchallenge(annotated) for annotated, _ in files):
                 if report is not None or all_frames:
                     raise OptionError("--report, --all-frames: are for keypoints; MOTChallenge ground truth has boxes")

@@ -122,6 +122,18 @@ def test_unlabelled_frames_can_only_be_scored_in_clean_mode(folders: tuple[Path,
     assert run("evaluate", *folders, "--all-frames", "--mode", "clean", "--workers", 1)[0] == 0
 
 
+@pytest.mark.parametrize("option", ["--json", "--report"])
+def test_an_input_is_never_overwritten(folders: tuple[Path, Path], option: str):
+    ground_truth, prediction = folders
+    file = sorted(ground_truth.iterdir())[0]
+    content = file.read_bytes()
+    for given in ((ground_truth, prediction), (file, prediction / file.name)):
+        code, text = run("evaluate", *given, option, file)
+        assert code == 1
+        assert f"{option} {file}: would overwrite an input; name another file" in text
+    assert file.read_bytes() == content
+
+
 def test_missing_prediction_is_one_line(folders: tuple[Path, Path]):
     (folders[1] / "000002_mpii_test.json").unlink()
     code, output = run("evaluate", *folders)
