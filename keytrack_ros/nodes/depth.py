@@ -213,8 +213,9 @@ class DepthLifter:
         """The message of a frame, or None if it can wait for something. Raises _NotLiftedError."""
         if not is_set(frame.stamp_ns):
             raise _NotLiftedError("no_depth", "the image has no stamp, by which depth images are found")
-        # The nearest in time is known once one has come that is not older.
-        if patient and not any(stamp_ns >= frame.stamp_ns for stamp_ns, _ in self._depths):
+        # The nearest in time is known once one has come that is not older; one that is much newer is of the time before
+        # stamps went back.
+        if patient and not any(0 <= stamp_ns - frame.stamp_ns <= JUMP_NS for stamp_ns, _ in self._depths):
             return None
         if patient and self._info is None:
             return None

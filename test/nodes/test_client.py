@@ -115,7 +115,7 @@ def test_publishers_that_come_and_go_are_forgotten(graph: Graph) -> None:
 
 def test_the_tutorials_node_runs_as_it_stands(graph: Graph) -> None:
     tutorial = (REPOSITORY / "docs" / "tutorials" / "people.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```python\n(.*?)```", tutorial, re.DOTALL)
+    example, _ = re.findall(r"```python\n(.*?)```", tutorial, re.DOTALL)
     process = graph.start_code(example)
     poses = graph.publisher(TrackedPoseArray, "/tracker/poses")
     events = graph.publisher(TrackEvents, "/tracker/track_events")
