@@ -29,6 +29,7 @@ from keytrack_ros.errors import KeytrackError
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _PATIENCE_S = 1.0
+_REPEAT_S = 10.0
 _M_TRIM_THRESHOLD, _M_ARENA_MAX = -1, -8  # of glibc's malloc.h
 
 
@@ -179,15 +180,21 @@ def _ensure_home() -> None:
 
 
 class _ToRosLog(logging.Handler):
-    """Passes what the library logs on to the node's logger."""
+    """Passes what the library logs on to the node's logger; a warning again only after `_REPEAT_S`."""
 
     def __init__(self, logger: RcutilsLogger) -> None:
         super().__init__(logging.INFO)
         self._logger = logger
+        self._logged_s: dict[str, float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        # One call site for each severity, as rclpy demands.
         text = record.getMessage()
+        if record.levelno >= logging.WARNING:
+            now = time.monotonic()
+            self._logged_s = {known: when for known, when in self._logged_s.items() if now - when < _REPEAT_S}
+            if self._logged_s.setdefault(text, now) != now:
+                return
+        # One call site for each severity, as rclpy demands.
         if record.levelno >= logging.ERROR:
             self._logger.error(text)
         elif record.levelno >= logging.WARNING:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from keytrack_ros.geometry import overlap_of_smaller
 from keytrack_ros.matching.boxes import box_centers
 from keytrack_ros.matching.matcher import ExpectedBoxes
-from keytrack_ros.poses import FloatArray, IntArray
+from keytrack_ros.poses import BoolArray, FloatArray, IntArray
 
 VELOCITY_MEMORY_S = 8.0
 """Time constant of the decay of a velocity."""
@@ -27,6 +28,13 @@ SIZE_NOISE = 0.1
 
 SIZE_DRIFT = 0.15
 """Standard deviation of their change in one second."""
+
+TAIL = 4.0
+"""Degrees of freedom of the t-distribution of the sizes of boxes: one that is cut off or holds two people moves a track
+little."""
+
+MERGE_OVERLAP = 0.3
+"""People whose boxes overlap by so much of the smaller one may get a box that holds both."""
 
 
 class BoxMotion:
@@ -66,8 +74,15 @@ class BoxMotion:
         return ExpectedBoxes(*(np.asarray(a, np.float32) for a in (self._centers, sizes, center_std, size_std)))
 
     def correct(self, rows: IntArray, boxes: FloatArray, noise: FloatArray) -> None:
-        """Tracks `rows` [N] were detected in `boxes` [N, 4]; `noise` [N] multiplies the usual standard deviations."""
+        """Tracks `rows` [N] were detected in `boxes` [N, 4]; `noise` [N] multiplies the usual standard deviations.
+
+        Where people overlap, a box of surprising size is cut off or holds two of them, and its center is off too: its
+        noise is larger, as of a t-distribution of sizes (one step of the reweighting that finds the likeliest state
+        under it). Elsewhere sizes change quickly too, as in a moving camera, and then count in full.
+        """
         covariance, variance = self._covariance[rows], self._size_variance[rows]
+        surprise = np.where(self._near_others(rows, boxes), self._size_surprise(rows, boxes, noise), 0)
+        noise = noise * np.sqrt(np.maximum((TAIL + surprise) / (TAIL + 2), 1))
         gain = covariance[:, :, 0] / (covariance[:, 0, 0] + np.square(CENTER_NOISE * noise))[:, None]  # [N, 2]
         residual = box_centers(boxes) - self._centers[rows]
         self._centers[rows] += gain[:, :1] * residual
@@ -76,6 +91,18 @@ class BoxMotion:
         size_gain = variance / (variance + np.square(SIZE_NOISE * noise)[:, None])
         self._log_sizes[rows] += size_gain * (_log_sizes(boxes) - self._log_sizes[rows])
         self._size_variance[rows] = (1 - size_gain) * variance
+
+    def _size_surprise(self, rows: IntArray, boxes: FloatArray, noise: FloatArray) -> FloatArray:
+        """[N] squares of the differences of width and height from those expected, in variances, summed."""
+        variance = self._size_variance[rows] + np.square(SIZE_NOISE * noise)[:, None]
+        return np.asarray((np.square(_log_sizes(boxes) - self._log_sizes[rows]) / variance).sum(1))
+
+    def _near_others(self, rows: IntArray, boxes: FloatArray) -> BoolArray:
+        """[N] whether a box and the expected box of another track overlap by `MERGE_OVERLAP` of the smaller one."""
+        half = np.exp(self._log_sizes) / 2
+        overlap = overlap_of_smaller(boxes, np.concatenate([self._centers - half, self._centers + half], 1))
+        overlap[np.arange(len(rows)), rows] = 0
+        return np.asarray(overlap.max(1, initial=0) > MERGE_OVERLAP)
 
     def begin(self, boxes: FloatArray) -> None:
         """Adds tracks first detected in `boxes` [N, 4]."""

@@ -29,6 +29,7 @@ def test_two_cameras_of_different_size_on_one_topic_are_said(graph: Graph, toy_m
     said = "2 publishers send images on /image (/test), which are tracked as those of one camera"
     graph.spin_until(lambda: said in graph.diagnostics.get("message", ""))
     assert said in process.log
+    assert 1 <= process.log.count("image size changed from 256x192 to 320x240") <= 2  # six changes of size, to and fro
     graph.node.destroy_publisher(other)
     graph.spin_until(lambda: graph.diagnostics.get("message") == "active")
     assert process.end() == 0

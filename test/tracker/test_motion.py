@@ -70,6 +70,33 @@ def test_noise_makes_a_measurement_count_for_less():
     assert 0 < unsure.expected().centers[0, 0] < sure.expected().centers[0, 0] < 10
 
 
+@pytest.mark.parametrize(("neighbour", "most_px", "most_wider"), [(35, 4, 1.15), (500, 9, 1.35)])
+def test_a_box_of_two_people_hardly_changes_the_track(neighbour, most_px, most_wider):
+    def after(seen: np.ndarray) -> BoxMotion:
+        filters = BoxMotion()
+        filters.begin(np.concatenate([box(0, 200), box(neighbour, 200)]))
+        for _ in range(9):
+            filters.predict(0.1)
+            filters.correct(np.arange(2), np.concatenate([box(0, 200), box(neighbour, 200)]), np.ones(2))
+        filters.predict(0.1)
+        filters.correct(np.array([0]), seen, np.ones(1))
+        return filters
+
+    # Twice as wide, its center 20 px off: with nobody near, the track moves by 8 px and becomes 30 % wider.
+    merged, alone = after(box(20, 200, 80, 100)).expected(), after(box(0, 200)).expected()
+    assert merged.centers[0, 0] - alone.centers[0, 0] < most_px
+    assert merged.centers[0, 0] - alone.centers[0, 0] > most_px / 4
+    assert merged.sizes[0, 0] / alone.sizes[0, 0] < most_wider
+
+
+def test_a_usual_box_counts_in_full():
+    filters = BoxMotion()
+    filters.begin(box(0, 200))
+    filters.correct(np.array([0]), box(6, 200), np.ones(1))
+    # One standard deviation off, and the two measurements are equally good: half way.
+    assert filters.expected().centers[0, 0] == pytest.approx(3, abs=1e-3)
+
+
 def test_scale_changes_nothing():
     small, large = walking(20, 10, 10), BoxMotion()
     large.begin(3 * box(0, 200))
