@@ -21,7 +21,15 @@ from catkin_pkg.changelog import get_changelog_from_path
 from catkin_pkg.package import parse_package
 
 ROOT = Path(__file__).resolve().parent.parent
-OPTIONAL = {"cv_bridge", "tf2_ros", "tf2_geometry_msgs", "vision_msgs", "foxglove_msgs", "ffmpeg_image_transport_msgs"}
+OPTIONAL = {
+    "cv_bridge",
+    "ffmpeg_image_transport_msgs",
+    "foxglove_msgs",
+    "hri_msgs",
+    "tf2_geometry_msgs",
+    "tf2_ros",
+    "vision_msgs",
+}
 """ROS packages that are used where they are installed, and done without elsewhere."""
 WHEEL_HOLDS = (
     r"keytrack_ros/msg/_tracked_pose_array\.py",
