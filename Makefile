@@ -6,7 +6,10 @@
 # make release-check   versions, changelog, package.xml and the wheel, before a release
 # make docs   the documentation site in build/site/; `make reference` first, after options or messages changed
 
-VENV := .venv/bin
+# ROS=jazzy: with the wheels of ROS 2 Jazzy, in .venv-jazzy; needs Python 3.12 (PYTHON=/path/to/python3.12 names it)
+ROS ?= kilted
+export ROS
+VENV := .venv$(if $(filter-out kilted,$(ROS)),-$(ROS))/bin
 
 .PHONY: all setup dev demo test lint gpu-check release-check docs reference clean
 all: setup
@@ -39,4 +42,4 @@ reference: dev
 	@$(VENV)/python scripts/write_reference.py
 
 clean:
-	rm -rf .venv build install log demo_output
+	rm -rf .venv .venv-* build install log demo_output

@@ -28,15 +28,14 @@ def machine(folder: Path, **programs: str) -> Path:
     return bin_folder
 
 
-def set_up(folder: Path, **programs: str) -> subprocess.CompletedProcess[str]:
-    """Runs the script in a folder that has nothing but it."""
+def set_up(folder: Path, release: str = "", **programs: str) -> subprocess.CompletedProcess[str]:
+    """Runs the script in a folder that has nothing but it; `release` is ROS of its environment."""
     (folder / "repository" / "scripts").mkdir(parents=True)
     script = folder / "repository" / "scripts" / "setup.sh"
     shutil.copy(REPOSITORY / "scripts" / "setup.sh", script)
     path = machine(folder, **programs)
-    return subprocess.run(
-        ["bash", str(script)], env={"PATH": str(path), "HOME": str(folder)}, capture_output=True, text=True, timeout=280
-    )
+    environment = {"PATH": str(path), "HOME": str(folder), "ROS": release}
+    return subprocess.run(["bash", str(script)], env=environment, capture_output=True, text=True, timeout=280)
 
 
 @pytest.mark.parametrize(
@@ -75,3 +74,16 @@ def test_what_is_missing_is_named_with_the_command_that_installs_it(tmp_path, pr
     assert done.returncode == 1
     assert message in done.stderr
     assert not (tmp_path / "repository" / ".venv").exists()
+
+
+@pytest.mark.parametrize(
+    ("release", "message"),
+    [
+        ("jazzy", "Python 3.12 is needed"),
+        ("foxy", "ROS=foxy is not known; there are kilted (the default) and jazzy"),
+    ],
+)
+def test_other_releases_of_ros(tmp_path, release, message):
+    done = set_up(tmp_path, release=release, python3="exit 1")
+    assert done.returncode == 1
+    assert message in done.stderr
