@@ -122,7 +122,7 @@ def test_the_exported_network_gives_the_poses_of_the_trained_one(tmp_path):
     rows, columns = np.divmod(maps.reshape(15, -1).argmax(1), 16)
     expected = (np.stack([columns, rows], 1) + 0.375) * 4
     assert np.abs(poses.keypoints[0] - expected).max() <= 1.001  # a quarter of a heatmap pixel
-    assert estimator.card.licence.startswith("weights: non-commercial")
+    assert estimator.card.licence.startswith("not stated by its trainer")
 
 
 def test_the_loss_is_the_weighted_mean_of_squared_errors():
