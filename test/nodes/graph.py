@@ -33,6 +33,7 @@ from std_msgs.msg import Header
 
 from keytrack_ros.nodes.images import to_image_message
 from keytrack_ros.nodes.messages import ns_to_stamp, stamp_to_ns
+from keytrack_ros.nodes.subscribing import LossCounter
 
 REPOSITORY = Path(__file__).parent.parent.parent
 TIMEOUT_S = 60.0
@@ -187,6 +188,16 @@ class Graph:
         are announced in their order, and the last one is that of the answer to a request.
         """
         self.call(GetParameters, f"{node}/get_parameters", GetParameters.Request())
+
+    def names_publishers(self) -> bool:
+        """Whether messages tell who sent them, which those of ROS 2 Humble and Jazzy do not."""
+        if not LossCounter.SUPPORTED:
+            return False
+        infos: list[dict[str, Any]] = []
+        self.node.create_subscription(Header, "/who", lambda _message, info: infos.append(info), 10)
+        publisher = self.publisher(Header, "/who")
+        self.spin_until(lambda: publisher.publish(Header()) or infos)
+        return "publisher_gid" in infos[0]
 
     def call(self, service_type: type[Any], name: str, request: Any) -> Any:
         """Calls a service; again if no answer comes, for one that is sent before its server has met us is lost."""

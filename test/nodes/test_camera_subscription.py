@@ -73,6 +73,8 @@ def test_auto_follows_the_cameras_as_they_come_and_go(graph: Graph, toy_models: 
 
 
 def test_images_missed_while_the_subscription_is_made_again_are_counted(graph: Graph, toy_models: Path) -> None:
+    if not graph.names_publishers():
+        pytest.skip("messages of this ROS release do not tell who sent them")
     graph.start("tracker", {"inference.models": toy_models, "toks.enabled": False})
     tracker = Camera(graph)
     tracker.show(PLACES)
@@ -117,7 +119,8 @@ def test_large_best_effort_images_arrive_with_the_fast_dds_profile(
     graph: Graph, toy_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Without the profile 0 to 26 of 51 arrive at 640x480. In lock-step, so that none is overtaken by a newer one.
-    monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", str(REPOSITORY / "config" / "fastdds_large_images.xml"))
+    for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):  # the latter until Jazzy
+        monkeypatch.setenv(name, str(REPOSITORY / "config" / "fastdds_large_images.xml"))
     folder = tmp_path / "frames"
     folder.mkdir()
     for number in range(20):

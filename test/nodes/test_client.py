@@ -64,6 +64,8 @@ def test_people_and_events_of_a_tracker_that_starts_later_and_starts_again(graph
 
 
 def test_two_trackers_on_one_topic_do_not_mix(graph: Graph) -> None:
+    if not graph.names_publishers():
+        pytest.skip("messages of this ROS release do not tell who sent them")
     # Both have an id 1, at other places, with other velocities, and of clocks that differ by an hour.
     heard: list[People] = []
     PeopleClient(graph.node, "here", on_people=heard.append)
@@ -103,6 +105,8 @@ def test_without_the_publishers_name_two_trackers_have_no_velocity(
 
 
 def test_publishers_that_come_and_go_are_forgotten(graph: Graph) -> None:
+    if not graph.names_publishers():
+        pytest.skip("messages of this ROS release do not tell who sent them")
     heard: list[People] = []
     client = PeopleClient(graph.node, "here", on_people=heard.append)
     for number in range(_PUBLISHERS + 3):
