@@ -413,7 +413,7 @@ def main() -> int:
                 print(f"{last.second:.0f} s, {last.own} kB and {last.shared} kB shared", *soak.problems, sep="\n  ")
             memory = memory_mb(soak.memory)
             front = soak.cameras["front"]
-            growth = memory["own"][1] / memory["own"][0] - 1
+            growth = sum(m[1] for m in memory.values()) / sum(m[0] for m in memory.values()) - 1
             if growth > GROWTH:
                 soak.problems.append(f"memory grew by {100 * growth:.1f} %")
             report = {
@@ -422,7 +422,6 @@ def main() -> int:
                 "images": sum(camera.sent for camera in soak.cameras.values()),
                 "memory_mb": memory,
                 "memory_growth": growth,
-                "resident_growth": sum(m[1] for m in memory.values()) / sum(m[0] for m in memory.values()) - 1,
                 "memory_kb_each_20_s": [(round(m.second), m.own, m.shared) for m in soak.memory[::20]],
                 "last_pose_stamp_ns": stamp_to_ns(front.poses[-1][1].header.stamp),
                 "recovery_s": {

@@ -106,7 +106,7 @@ def test_a_signal_ends_the_wait_for_a_frame(camera: Camera) -> None:
         threading.Timer(0.5, source.stop).start()
         began = time.monotonic()
         list(source)
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 10
 
 
 def test_a_file_behind_an_address_is_read_to_its_end(camera: Camera) -> None:
@@ -145,11 +145,10 @@ def test_an_rtsp_camera_that_loses_its_power_is_found_again(caplog: pytest.LogCa
     assert before < stamps[0]
     assert stamps == sorted(set(stamps))
     assert stamps[-1] < time.time_ns()
-    # The square goes on by some frames from image to image, but where the second stream begins; a busy machine may
-    # make longer steps.
+    # The square goes on by some frames from image to image, but where the second stream begins.
     places = np.array([place(frame.image_bgr) for frame in frames])
     steps = np.diff(places).round() % 80
-    assert ((steps > 0) & (steps < 40)).sum() >= 24, places
+    assert ((steps > 0) & (steps < 40)).sum() >= 28, places
 
 
 def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,19 +10,6 @@ import pytest
 from test.nodes.graph import Graph
 from test.toy import write_networks
 
-HERE = Path(__file__).parent
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A failed test of this folder runs once more, and pytest counts it as rerun.
-
-    The middleware loses discovery and messages of processes that get no time on a busy machine. One that fails twice
-    fails; one that is often seen as rerun is to be mended.
-    """
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.flaky(reruns=1))
-
 
 @pytest.fixture(scope="session")
 def toy_models(tmp_path_factory: pytest.TempPathFactory) -> Path:

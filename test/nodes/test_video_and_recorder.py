@@ -242,8 +242,8 @@ def test_a_signal_ends_the_video_at_once_though_the_tracker_was_killed(
     graph.spin_for(later_s)
     began = time.monotonic()
     assert player.end(signal.SIGINT) == 0
-    # The node itself takes 0.1 s, and its process some more on a busy machine; the tracker is missed after 20 s.
-    assert time.monotonic() - began < 15.0, player.log
+    # The node itself takes 0.1 s; the rest is its process's end, on a machine with other work.
+    assert time.monotonic() - began < 2.0, player.log
 
 
 def test_the_recorder_ends_after_so_many_messages(graph: Graph, tmp_path: Path) -> None:
