@@ -35,8 +35,8 @@ from keytrack_ros.gpu.batches import BatchedNetwork
 from keytrack_ros.gpu.detection import DeviceDetector
 from keytrack_ros.gpu.estimation import DeviceEstimator
 from keytrack_ros.gpu.finder import DeviceFinder, torch_device
-from keytrack_ros.gpu.networks import fold_batch_norms
 from keytrack_ros.inference.cards import DetectorCard, ImageInput, PoseCard
+from keytrack_ros.inference.torch_session import fold_batch_norms
 from keytrack_ros.pipeline.pose_finder import CameraFrame, FinderOptions
 from keytrack_ros.poses import FloatArray, ImageArray, Poses
 from keytrack_ros.toks import ToksOptions

@@ -44,6 +44,10 @@ def test_together_they_are_small() -> None:
     assert sum(file.stat().st_size for file in networks) <= 12e6
 
 
+def test_all_that_ships_is_below_12_megabytes() -> None:
+    assert sum(file.stat().st_size for file in PACKAGE_MODELS.iterdir()) <= 12e6
+
+
 def test_their_terms_are_stated() -> None:
     for name in ("person_detector", "hrnet_w16"):
         assert "non-commercial" in load_card(PACKAGE_MODELS / f"{name}.yaml").licence

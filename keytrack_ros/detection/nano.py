@@ -7,7 +7,6 @@ decoupled and without anchors as in YOLOX (Ge et al., 2021); output and decoding
 
 from __future__ import annotations
 
-import copy
 import math
 
 import torch
@@ -68,22 +67,6 @@ class NanoDetector(nn.Module):
             top = self.smooth[level](lateral)
             maps.insert(0, self.heads[level](top))
         return maps
-
-
-def fold(network: NanoDetector) -> NanoDetector:
-    """A copy with its batch normalisation folded into the convolutions; it computes what `network` does in `eval` mode.
-
-    This is what exported files hold. It trains about a third faster, from good weights on.
-    """
-    folded = copy.deepcopy(network).eval()
-    for unit in folded.modules():
-        if isinstance(unit, ConvUnit):
-            convolution, normalisation, activation = unit
-            assert isinstance(convolution, nn.Conv2d)
-            assert isinstance(normalisation, nn.BatchNorm2d)
-            unit[0], unit[1] = nn.utils.fusion.fuse_conv_bn_eval(convolution, normalisation), activation
-            del unit[2]
-    return folded.requires_grad_(True)  # the new biases, too
 
 
 def to_rows(maps: list[Tensor]) -> Tensor:

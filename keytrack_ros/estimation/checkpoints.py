@@ -10,6 +10,8 @@
 | `data_preprocessor.…` (mmpose 1.x: mean and deviation) | left out          |
 | `….num_batches_tracked`                                | may be absent     |
 
+The .pt of an exported network holds batch normalisation alone: its convolutions stand in the ONNX file beside it.
+
 mmpose's backbone has the names of the published code. Its heads may have more layers than the one 1×1 convolution of
 HRNet's; those are other networks, and refused.
 """
@@ -28,6 +30,7 @@ from torch import Tensor, nn
 
 from keytrack_ros.errors import ModelError
 from keytrack_ros.estimation.hrnet import SHAPES, build_hrnet
+from keytrack_ros.inference.convolutions import convolutions
 
 _NESTED = ("best_state_dict", "state_dict")
 _PREFIXES = (
@@ -107,7 +110,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     if strangers:
         raise ModelError(f"{file}: not a state_dict: {_some(strangers)} are not tensors")
     weights: dict[str, Tensor] = {}
-    for key, value in content.items():
+    for key, value in completed(content, file).items():
         name = _renamed(key)
         if name.startswith(_IGNORED):
             continue
@@ -115,6 +118,33 @@ def read_weights(file: Path) -> dict[str, Tensor]:
             raise ModelError(f"{file}: '{name}' stands in it twice, once as '{key}'")
         weights[name] = value
     return weights
+
+
+def completed(weights: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:
+    """The weights of an HRNet's `file`, with the convolutions of the ONNX file beside it if they are not among them.
+
+    Those have the factors of the batch normalisation that follows, which are divided out.
+
+    Raises ModelError if the ONNX file is needed and cannot be read.
+    """
+    if "bn1.weight" not in weights or "conv1.weight" in weights:
+        return dict(weights)
+    found = dict(weights)
+    for name, value in convolutions(file.with_suffix(".onnx")).items():
+        place, _, kind = name.rpartition(".")
+        norm = normalisation_after(place)
+        if f"{norm}.weight" not in weights:
+            found[name] = torch.from_numpy(value)  # the last layer
+        elif kind == "weight":
+            factors = weights[f"{norm}.weight"] / (weights[f"{norm}.running_var"] + nn.BatchNorm2d(1).eps).sqrt()
+            found[name] = (torch.from_numpy(value) / factors[:, None, None, None]).nan_to_num()  # 0 / 0 of unused ones
+    return found
+
+
+def normalisation_after(convolution: str) -> str:
+    """Name of the batch normalisation that follows a convolution: conv1 → bn1, downsample.0 → downsample.1."""
+    place, dot, last = convolution.rpartition(".")
+    return place + dot + (str(int(last) + 1) if last.isdigit() else last.replace("conv", "bn"))
 
 
 def _renamed(key: str) -> str:

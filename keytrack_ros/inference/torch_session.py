@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from keytrack_ros.inference.session import Array, BackendError, DeviceMemoryErro
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+_Network = TypeVar("_Network", bound="nn.Module")
 _DTYPES = ("float32", "int64", "bool")
 
 TorchLoader = Callable[[], "nn.Module"]
@@ -108,6 +110,24 @@ class TorchSession:
             tensor = tensor.to(self._dtype)
         images = tensor.ndim == 4
         return tensor.contiguous(memory_format=self._torch.channels_last) if images else tensor
+
+
+def fold_batch_norms(network: _Network) -> _Network:
+    """Folds each batch normalisation into the convolution before it, in place; returns the network.
+
+    The network is in evaluation mode. In ours, as in the published HRNet, normalisation is declared right after its
+    convolution.
+    """
+    from torch import nn
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    for module in network.modules():
+        children = list(module.named_children())
+        for (name, before), (next_name, after) in pairwise(children):
+            if isinstance(before, nn.Conv2d) and isinstance(after, nn.BatchNorm2d):
+                setattr(module, name, fuse_conv_bn_eval(before, after))
+                setattr(module, next_name, nn.Identity())
+    return network
 
 
 def _line(error: Exception) -> str:

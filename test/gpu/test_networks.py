@@ -10,10 +10,11 @@ from torch import nn
 
 from keytrack_ros.detection.nano import NanoDetector
 from keytrack_ros.estimation.hrnet import build_hrnet
-from keytrack_ros.gpu.networks import fold_batch_norms, load_detector, load_pose
+from keytrack_ros.gpu.networks import load_detector, load_pose
 from keytrack_ros.inference.cards import DetectorCard, ImageInput, PoseCard
 from keytrack_ros.inference.registry import find_model
 from keytrack_ros.inference.session import BackendError, OnnxSession
+from keytrack_ros.inference.torch_session import fold_batch_norms
 from keytrack_ros.training.common.export import export_onnx
 from test import toy
 

@@ -31,7 +31,7 @@ NO_LICENCE = "not stated by its trainer; the terms of the data and of the teache
 """Licence in the model file of a run that names none."""
 
 MIN_HALF_SIZE = 256
-"""Smaller arrays (biases) stay FP32."""
+"""Smaller arrays (most biases) stay FP32."""
 
 Batch = Mapping[str, npt.NDArray[Any]]
 """Arrays by name of the input, all of the same first dimension."""
@@ -120,6 +120,14 @@ def write_graph(graph: bytes, file: Path) -> None:
     part = file.with_name(file.name + ".part")
     part.write_bytes(graph)
     part.replace(file)
+
+
+def round_to_half(network: nn.Module) -> None:
+    """Rounds the parameters that `with_half_weights` stores as FP16, so that nothing is lost when they are stored."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.numel() >= MIN_HALF_SIZE:
+                parameter.copy_(parameter.half())
 
 
 def with_half_weights(graph: bytes) -> bytes:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from keytrack_ros.errors import DataError, OptionError
+from keytrack_ros.errors import DataError, ModelError, OptionError
+from keytrack_ros.estimation.checkpoints import completed
+from keytrack_ros.inference.convolutions import convolutions
 from keytrack_ros.training.common.checkpoint import read_tensors
 from keytrack_ros.training.common.muon import Muon
 
@@ -85,8 +87,28 @@ def averaged_weights(file: Path, network: nn.Module) -> dict[str, Tensor]:
     Raises DataError if the file is missing or damaged, or if they are of another network.
     """
     content = read_tensors(file)
-    weights: dict[str, Tensor] = content.get("averaged", content)
-    mine = {name: value.shape for name, value in network.state_dict().items()}
-    if {name: getattr(value, "shape", None) for name, value in weights.items()} != mine:
+    try:
+        weights = content["averaged"] if "averaged" in content else completed(content, file)
+    except ModelError as error:
+        raise DataError(str(error)) from None
+    if _shapes(weights) != _shapes(network.state_dict()):
         raise DataError(f"{file}: holds no averaged weights of such a network; name the checkpoint of a run like this")
     return {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
+
+
+def exported_weights(file: Path, network: nn.Module) -> dict[str, Tensor]:
+    """Weights to start from: those of an exported ONNX file, for a network without batch normalisation.
+
+    Raises DataError if the file is missing or damaged, or if it has other convolutions than the network.
+    """
+    try:
+        weights = {name: torch.from_numpy(value) for name, value in convolutions(file).items()}
+    except ModelError as error:
+        raise DataError(str(error)) from None
+    if _shapes(weights) != _shapes(network.state_dict()):
+        raise DataError(f"{file}: its convolutions are not those of {type(network).__name__}")
+    return weights
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, object]:
+    return {name: getattr(value, "shape", None) for name, value in weights.items()}

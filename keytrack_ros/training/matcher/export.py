@@ -20,7 +20,14 @@ from keytrack_ros.matching.network import EntailmentNetwork
 from keytrack_ros.matching.tokens import INPUTS, RELATIVE, segment_rows
 from keytrack_ros.matching.track_entailment import TRACK_INPUTS
 from keytrack_ros.matching.track_network import MatcherNetwork, TrackNetwork
-from keytrack_ros.training.common.export import NO_LICENCE, checked_graph, write_graph
+from keytrack_ros.training.common.export import (
+    MIN_HALF_SIZE,
+    NO_LICENCE,
+    checked_graph,
+    round_to_half,
+    with_half_weights,
+    write_graph,
+)
 
 TOLERANCE = 1e-5
 """Largest difference of a logit between the exported graph and torch, as a part of the largest logit (at least 1)."""
@@ -34,6 +41,7 @@ def export_matcher(
     prior: float = 0.5,
     name: str = "pose_entailment",
     licence: str = NO_LICENCE,
+    half: bool = False,
 ) -> list[Path]:
     """Writes NAME.pt, NAME.onnx and NAME.yaml; the graph is compared with torch first.
 
@@ -41,15 +49,23 @@ def export_matcher(
     one person: better candidates have gone to others already. Its logits are therefore moved to that prior (Saerens et
     al., 2002). A network of tracks learns from scenes as they are, and `prior` is not used.
 
+    With `half` the weights are rounded to FP16 and stored so in both files; all arithmetic is FP32.
+
     Returns the three paths. Raises ModelError if the graph computes something else than the network.
     """
     network = copy.deepcopy(network).to("cpu").eval()
     if isinstance(network, EntailmentNetwork):
         move_prior(network, 0.5, prior)
+    if half:
+        round_to_half(network)
     weights, onnx_file, card_file = (folder / f"{name}{suffix}" for suffix in (".pt", ".onnx", ".yaml"))
     batches = [random_pairs(network, count) for count in (2, 1, 3, 200)]
-    write_graph(checked_graph(network, onnx_file, batches, OUTPUT, TOLERANCE), onnx_file)
-    torch.save({"network": asdict(network.options), "weights": network.state_dict()}, weights)
+    graph, state = checked_graph(network, onnx_file, batches, OUTPUT, TOLERANCE), network.state_dict()
+    if half:
+        graph = with_half_weights(graph)
+        state = {key: value.half() if value.numel() >= MIN_HALF_SIZE else value for key, value in state.items()}
+    write_graph(graph, onnx_file)
+    torch.save({"network": asdict(network.options), "weights": state}, weights)
     card = MatcherCard(
         name=name,
         file=onnx_file.name,

@@ -8,7 +8,7 @@ from keytrack_ros.errors import OptionError
 from keytrack_ros.matching.tokens import EMBEDDINGS, SEGMENT_VARIANTS
 from keytrack_ros.options import Options, Value, option
 
-CHANGEABLE = ("threads", "device", "checkpoint_minutes", "prior", "licence")
+CHANGEABLE = ("threads", "device", "checkpoint_minutes", "prior", "half", "licence")
 """Options that may change when a run is resumed: how fast and where, or what is done after the last step."""
 
 RECIPES: dict[str, dict[str, Value]] = {
@@ -113,6 +113,7 @@ class TrainOptions(Options):
     threads: int = option(0, "cores that torch may use; 0 = all", at_least=0, at_most=1024)
     device: str = option("auto", "auto takes a GPU where there is one", choices=("auto", "cpu", "cuda"))
     checkpoint_minutes: float = option(2.0, "time between checkpoints", at_least=0.01, at_most=1440.0)
+    half: bool = option(False, "store the exported weights as FP16: half the files, the same arithmetic")
     licence: str = option("", "terms of the weights, for the model file; those of the data that was used")
 
     def __post_init__(self) -> None:

@@ -145,7 +145,7 @@ class MatcherTraining(TrainingRun[MatcherEpoch]):
         pairs = self.options.input == "pairs"
         name = "pose_entailment_paper" if pairs else "pose_entailment"
         prior, licence = self.options.prior if pairs else 0.5, self.options.licence or NO_LICENCE
-        return export_matcher(self.network, self.folder, prior, name, licence)
+        return export_matcher(self.network, self.folder, prior, name, licence, self.options.half)
 
 
 def load_start(network: MatcherNetwork, file: Path, prior: float) -> None:

@@ -20,7 +20,8 @@ SOURCE = "keytrack train pose"
 def export_pose(network: nn.Module, folder: Path, options: PoseTrainOptions, licence: str = NO_LICENCE) -> list[Path]:
     """Writes NAME.onnx, NAME.pt and NAME.yaml into `folder`; `w16_small` becomes hrnet_w16.
 
-    Convolutions are stored as FP16 in both; all arithmetic is FP32.
+    Convolutions are stored once, as FP16 in the ONNX file; NAME.pt has the batch normalisation that is folded into them
+    there, see `keytrack_ros.estimation.checkpoints.completed`. All arithmetic is FP32.
 
     Raises ModelError if the graph computes something else than the network.
     """
@@ -41,8 +42,13 @@ def export_pose(network: nn.Module, folder: Path, options: PoseTrainOptions, lic
     )
     file = folder / card.file
     export_onnx(network, file, card.input.name, (3, options.height, options.width), card.output)
-    state = network.state_dict()
-    torch.save({key: value.half() if value.ndim > 1 else value for key, value in state.items()}, folder / card.weights)
+    normalisation = {
+        f"{name}.{key}": value
+        for name, module in network.named_modules()
+        if isinstance(module, nn.BatchNorm2d)
+        for key, value in module.state_dict().items()
+    }
+    torch.save(normalisation, folder / card.weights)
     card_file = folder / f"{name}.yaml"
     write_card(replace(card, sha256=file_sha256(file)), card_file)
     return [file, folder / card.weights, card_file]

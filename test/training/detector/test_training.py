@@ -18,6 +18,7 @@ from keytrack_ros.detection import Detector, DetectorOptions
 from keytrack_ros.errors import DataError, OptionError
 from keytrack_ros.inference.cards import load_card
 from keytrack_ros.inference.options import InferenceOptions
+from keytrack_ros.inference.registry import PACKAGE_MODELS
 from keytrack_ros.training.common.export import NO_LICENCE
 from keytrack_ros.training.common.setup import cosine_rate
 from keytrack_ros.training.detector.data import LabelledImage, load_images
@@ -125,7 +126,11 @@ def test_an_exported_network_is_refused_with_batch_normalisation_or_as_another(i
     with pytest.raises(OptionError, match="start: an exported network has no batch normalisation; add --no-batch-norm"):
         DetectorTrainOptions(start="person_detector.onnx")
     (tmp_path / "broken.onnx").write_bytes(b"no graph")
-    for name, says in (("none.onnx", "No such file"), ("broken.onnx", "not an ONNX file")):
+    for name, says in (
+        ("none.onnx", "No such file"),
+        ("broken.onnx", "not an ONNX file"),
+        (PACKAGE_MODELS / "hrnet_w16.onnx", "its convolutions are not those of NanoDetector"),
+    ):
         with pytest.raises(DataError, match=says):
             training(images, tmp_path / "run", start=str(tmp_path / name), batch_norm=False)
 

@@ -75,9 +75,28 @@ def test_weights_of_something_else_are_refused(tmp_path):
         load_weights(file)
 
 
+def test_weights_are_rounded_to_fp16_once_for_both_files(tmp_path):
+    torch.manual_seed(0)
+    network = EntailmentNetwork().eval()
+    whole, half = tmp_path / "whole", tmp_path / "half"
+    export_matcher(network, whole)
+    export_matcher(network, half, half=True)
+    for name in ("pose_entailment.pt", "pose_entailment.onnx"):
+        assert (half / name).stat().st_size < 0.55 * (whole / name).stat().st_size
+    given, rounded = network.state_dict(), load_weights(half / "pose_entailment.pt").state_dict()
+    for key, value in given.items():
+        assert torch.equal(rounded[key], value.half().float() if value.numel() >= 256 else value), key
+    inputs = pairs(200)
+    with torch.no_grad():
+        expected = load_weights(half / "pose_entailment.pt")(*(torch.from_numpy(a) for a in inputs.values())).numpy()
+    found = OnnxSession(half / "pose_entailment.onnx").run(inputs)["logits"]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert np.abs(found - OnnxSession(whole / "pose_entailment.onnx").run(inputs)["logits"]).max() < 5e-3
+
+
 def test_the_shipped_weights_have_the_papers_size():
     assert sum(p.numel() for p in load_weights(PACKAGE_MODELS / "pose_entailment_paper.pt").parameters()) == 473_218
-    assert (PACKAGE_MODELS / "pose_entailment_paper.pt").stat().st_size < 2_500_000
+    assert (PACKAGE_MODELS / "pose_entailment_paper.pt").stat().st_size < 1_000_000
 
 
 def test_an_exported_network_of_tracks_is_found_and_equals_torch(tmp_path):

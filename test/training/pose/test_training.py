@@ -9,12 +9,14 @@ torch = pytest.importorskip("torch", reason="torch is not installed; make dev in
 
 
 from keytrack_ros import skeleton  # noqa: E402
-from keytrack_ros.errors import DataError, OptionError  # noqa: E402
+from keytrack_ros.errors import DataError, ModelError, OptionError  # noqa: E402
 from keytrack_ros.estimation import Estimator, EstimatorOptions  # noqa: E402
+from keytrack_ros.estimation.checkpoints import load_hrnet  # noqa: E402
 from keytrack_ros.estimation.hrnet import build_hrnet  # noqa: E402
 from keytrack_ros.inference.cards import load_card  # noqa: E402
+from keytrack_ros.inference.session import OnnxSession  # noqa: E402
 from keytrack_ros.training.common.export import NO_LICENCE  # noqa: E402
-from keytrack_ros.training.common.setup import average_into, cosine_rate, stepped_rate  # noqa: E402
+from keytrack_ros.training.common.setup import average_into, averaged_weights, cosine_rate, stepped_rate  # noqa: E402
 from keytrack_ros.training.pose.data import load_people  # noqa: E402
 from keytrack_ros.training.pose.export import export_pose  # noqa: E402
 from keytrack_ros.training.pose.options import PoseTrainOptions  # noqa: E402
@@ -90,6 +92,30 @@ def test_a_run_may_begin_with_a_network_that_ships_and_keep_its_stem(data, tmp_p
     for name in ("conv1.weight", "bn1.running_mean", "layer1.0.conv1.weight"):
         assert torch.allclose(after[name], before[name], rtol=1e-3)  # stored as FP16
     assert not torch.allclose(after["final_layer.weight"], before["final_layer.weight"], rtol=1e-3)
+
+
+def test_exported_convolutions_are_stored_once_and_torch_computes_what_the_graph_computes(tmp_path):
+    torch.manual_seed(0)
+    network = build_hrnet("w16_small", skeleton.COUNT)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(module.running_mean, std=0.2)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2)
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+    torch.nn.init.zeros_(network.bn1.weight[:1])  # a channel that is not used
+    torch.nn.init.normal_(network.final_layer.weight, std=0.5)
+    graph, weights, _ = export_pose(network, tmp_path, TINY)
+    assert weights.stat().st_size < 0.1 * graph.stat().st_size
+    crops = network_crops(list(np.random.default_rng(0).integers(0, 255, (2, 64, 64, 3), dtype=np.uint8)))
+    expected = OnnxSession(graph).run({"image": crops.numpy()})["heatmaps"]
+    with torch.no_grad():
+        found = load_hrnet(weights).network(crops).numpy()
+    assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
+    graph.unlink()
+    with pytest.raises(ModelError, match=r"hrnet_w16\.onnx: No such file"):
+        load_hrnet(weights)
+    with pytest.raises(DataError, match=r"hrnet_w16\.onnx: No such file"):
+        averaged_weights(weights, network)
 
 
 def test_a_part_of_the_batch_shows_nobody(data, tmp_path):
