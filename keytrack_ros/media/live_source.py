@@ -26,6 +26,8 @@ _PATIENCE_S = 30.0
 _PAUSE_S = (0.2, 5.0)
 """Shortest and longest wait between two attempts."""
 _SHORTEST_WAIT_S = 0.1
+_LEAVE_S = 0.2
+"""So long `close` waits for the thread, which FFmpeg may hold for `OPEN_S` or `READ_S`."""
 
 
 class WebcamSource(FrameSource):
@@ -91,8 +93,9 @@ class StreamSource(FrameSource):
         return Frame(index, stamp_ns, image) if wanted else None
 
     def close(self) -> None:
+        """Does not wait for a network: a thread that does ends later, and closes the container then."""
         self.stop()
-        self._thread.join()
+        self._thread.join(_LEAVE_S)
 
     def _read(self, stream: Any) -> None:
         """The thread: until the stream is gone for good, or `stop`."""

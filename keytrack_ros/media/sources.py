@@ -123,10 +123,9 @@ def _at_address(address: str, scheme: str, topic: str | None, fps: float | None,
     if topic is not None:
         raise InputError(f"{shown(address)}: a topic was named ('{topic}'), but this is no bag")
     container = open_stream(address)
-    if has_an_end(container):
-        container.close()
-        return VideoSource(address, fps, selection)
     try:
+        if has_an_end(container):
+            return VideoSource(address, fps, selection, container)
         return StreamSource(container, address, selection)
     except BaseException:
         container.close()

@@ -39,14 +39,24 @@ class VideoSource(FrameSource):
     Stamps are the container's presentation times, which serve files of variable frame rate too. Where they do not grow
     the frame rate fills in; where they go back by a second or more, as where two recordings were joined, time goes on
     by one frame and a new stretch begins. Frames are upright, have square pixels and are deinterlaced.
+
+    Args:
+        path: file or address.
+        fps: frame rate, in place of the container's times.
+        selection: which frames.
+        container: what is behind an address, opened by `open_container`; it is closed here.
+
+    Raises InputError if there is no video in it.
     """
 
-    def __init__(self, path: Path | str, fps: float | None, selection: Selection) -> None:
+    def __init__(
+        self, path: Path | str, fps: float | None, selection: Selection, container: InputContainer | None = None
+    ) -> None:
         name = shown(path)
         if isinstance(path, Path) and path.stat().st_size == 0:
             raise InputError(f"{name}: the file is empty")
         self._file = path
-        self._container = open_container(path, name)
+        self._container = container or open_container(path, name)
         try:
             self._stream = video_stream(self._container, name)
         except InputError:

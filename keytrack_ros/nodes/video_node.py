@@ -32,6 +32,8 @@ TOPIC = "image_raw"
 _REMIND_S = 5.0
 _PIECE = Duration(nanoseconds=50_000_000)
 """Waits that nothing can end take no longer."""
+_LEAVE_S = 0.3
+"""So long the node waits for its player when it ends. FFmpeg cannot be interrupted while it waits for a network."""
 
 
 @dataclass(frozen=True)
@@ -164,28 +166,27 @@ class VideoNode(Node):  # type: ignore[misc]
         self._unanswered = 0
 
     def start(self) -> None:
-        """Raises InputError if the source cannot be read."""
+        """Raises InputError if there is no source."""
         warn_of_unknown_parameters(self)
         if not self._options.source:
             raise InputError("parameter source is empty; name a video, a folder of images, a bag or a webcam's number")
         if self._pace_topic:
             subscribe(self, TrackedPoseArray, self._pace_topic, self._on_poses, keep_last(10, "reliable"))
-        source = self._open()
-        self._player = threading.Thread(target=self._play, args=(source,), name="player", daemon=True)
+        self._player = threading.Thread(target=self._play, name="player", daemon=True)
         self._player.start()
 
     def close(self) -> None:
         with self._changed:
             self._stopping = True
             self._changed.notify()
-        if self._source is not None:
-            self._source.stop()
+            if self._source is not None:
+                self._source.stop()
         if self._player is not None:
-            self._player.join()
+            self._player.join(_LEAVE_S)
 
     def _open(self) -> FrameSource:
         options = self._options
-        self._source = open_source(
+        source = open_source(
             options.source,
             topic=options.bag_topic or None,
             start=options.start,
@@ -193,11 +194,28 @@ class VideoNode(Node):  # type: ignore[misc]
             frames=options.frames or None,
             bits=options.bits,
         )
-        return self._source
+        with self._changed:
+            self._source = source
+            if self._stopping:
+                source.stop()
+        return source
 
-    def _play(self, source: FrameSource) -> None:
-        """The player's thread: ends the process when the source ends or fails."""
-        exit_code = 1
+    def _play(self) -> None:
+        """The player's thread: ends the process when the source ends, fails or cannot be opened."""
+        exit_code, text = 1, ""
+        try:
+            self._play_to_the_end()
+            exit_code = 0
+        except KeytrackError as error:
+            text = str(error)
+        except Exception:  # a defect of ours: on a thread it would end in silence, with the process waiting for ever
+            text = traceback.format_exc()
+        if text and not self._stopping:
+            self.get_logger().fatal(text)
+        self._ending(exit_code)
+
+    def _play_to_the_end(self) -> None:
+        source = self._open()
         begin = time.monotonic()
         try:
             self._wait_for_partners()
@@ -205,17 +223,12 @@ class VideoNode(Node):  # type: ignore[misc]
             self._play_all(source)
             if self._options.reliability == "reliable":
                 self._all_have_it(5.0)
-            exit_code = 0
-        except KeytrackError as error:
-            self.get_logger().fatal(str(error))
-        except Exception:  # a defect of ours: on a thread it would end in silence, with the process waiting for ever
-            self.get_logger().fatal(traceback.format_exc())
-        unanswered = f", {self._unanswered} of them without poses in time" if self._unanswered else ""
-        self.get_logger().info(
-            f"published {self._published} frames of {self._options.source} in "
-            f"{time.monotonic() - begin:.1f} s{unanswered}"
-        )
-        self._ending(exit_code)
+        finally:
+            unanswered = f", {self._unanswered} of them without poses in time" if self._unanswered else ""
+            self.get_logger().info(
+                f"published {self._published} frames of {self._options.source} in "
+                f"{time.monotonic() - begin:.1f} s{unanswered}"
+            )
 
     def _wait_for_partners(self) -> None:
         """Until there are subscribers enough and, in lock-step, someone who publishes poses."""
