@@ -228,6 +228,8 @@ def decoded(container: InputContainer, stream: Any) -> Generator[Any, None, None
             yield None
             frames = []
         for frame in frames:
+            if packet is None:
+                frame.time_base = stream.time_base  # PyAV takes it from the packet
             yield from deinterlacer.add(frame)
         if packet is None:
             break

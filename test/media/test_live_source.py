@@ -164,3 +164,35 @@ def test_what_is_no_video_is_named() -> None:
             open_source(f"{no_video.address}/live")
     finally:
         no_video.close()
+
+
+def test_a_file_behind_an_address_that_stalls_ends(
+    content: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(live_source, "READ_S", 2.0)
+    ending = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(10 * len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+            ending.wait()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        with open_source(f"http://127.0.0.1:{server.server_port}/file.ts") as source:
+            assert isinstance(source, VideoSource)
+            places = [place(frame.image_bgr) for frame in source]
+    finally:
+        ending.set()
+        server.shutdown()
+        server.server_close()
+    assert places == pytest.approx([k % 20 for k in range(len(places))], abs=0.5)
+    assert len(places) >= 30  # the last ones are still being parsed
+    assert f"/file.ts: reading ends at frame {len(places)}: " in caplog.text
