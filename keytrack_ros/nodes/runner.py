@@ -26,6 +26,7 @@ from rclpy.task import Future
 from rclpy.utilities import remove_ros_args
 
 from keytrack_ros.errors import KeytrackError
+from keytrack_ros.nodes.parameter_files import without_effect
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _PATIENCE_S = 1.0
@@ -100,14 +101,14 @@ def _run(name: str, make_node: Callable[[Ending], RunnableNode], args: Sequence[
     try:
         if unknown:
             get_logger(name).warning(f"unknown arguments: {' '.join(unknown)}")
-        return _spin(name, make_node, ending)
+        return _spin(name, make_node, ending, arguments)
     finally:
         rclpy.shutdown()
         for number in _SIGNALS:  # at its exit, the interpreter leaves only ignored signals as they are
             signal.signal(number, signal.SIG_IGN)
 
 
-def _spin(name: str, make_node: Callable[[Ending], RunnableNode], ending: Ending) -> int:
+def _spin(name: str, make_node: Callable[[Ending], RunnableNode], ending: Ending, arguments: Sequence[str]) -> int:
     try:
         node = make_node(ending)
     except (KeytrackError, ParameterException) as error:
@@ -121,7 +122,11 @@ def _spin(name: str, make_node: Callable[[Ending], RunnableNode], ending: Ending
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        node.start()
+        try:
+            node.start()
+        finally:  # a file without effect may be why it cannot start
+            for line in without_effect(arguments, [each.get_fully_qualified_name() for each in executor.get_nodes()]):
+                node.get_logger().warning(line)
         executor.spin_until_future_complete(ending.future)
         return int(ending.future.result())
     except (KeytrackError, ParameterException) as error:
