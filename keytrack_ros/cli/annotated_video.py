@@ -34,14 +34,15 @@ class AnnotatedVideo:
 
     def write(self, image_bgr: ImageArray, poses: Poses) -> None:
         """Appends a frame, [H, W, 3] uint8 BGR, which must not change afterwards, with its people."""
-        self._wait()
+        self.wait()
         self._in_work = self._thread.submit(self._draw, image_bgr, poses)
 
     def _draw(self, image_bgr: ImageArray, poses: Poses) -> None:
         self._trails.update(poses)
         self._writer.write(draw_poses(image_bgr, poses, trails=self._trails))
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
+        """Returns once all frames so far are written. Raises OutputError if one of them cannot be."""
         in_work, self._in_work = self._in_work, None
         if in_work is not None:
             in_work.result()
@@ -51,7 +52,7 @@ class AnnotatedVideo:
         with ExitStack() as stack:  # each in turn, whatever the one before raises
             stack.callback(self._writer.close)
             stack.callback(self._thread.shutdown)
-            self._wait()
+            self.wait()
 
     def __enter__(self) -> AnnotatedVideo:
         return self
