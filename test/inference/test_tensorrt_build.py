@@ -84,7 +84,7 @@ def test_an_int8_engine_has_int8_layers_from_explicit_quantisation():
 def test_an_imported_hrnet_w32_is_built(tmp_path):
     torch.manual_seed(0)
     torch.save(build_hrnet("w32", outputs=17).state_dict(), tmp_path / "w32_coco.pth")
-    card = import_network(ImportRequest(file=tmp_path / "w32_coco.pth", name="w32", size=(192, 256)))
+    card = import_network(ImportRequest(file=tmp_path / "w32_coco.pth", name="w32", size=(64, 96)))
     built = build_engine(plan(card.path, "fp16", 16))
     assert built.layers["HALF"] > 500
     assert 55e6 < len(built.engine) < 80e6  # 28.5 million FP16 weights
