@@ -45,6 +45,8 @@ PEOPLE = {"front": 3, "rear": 2}
 WARM_UP = 0.2
 """Share of the run after which memory counts as warm."""
 RECOVERY_S = 1.0
+LARGE_SIZE = (2560, 1920)
+"""Of images that take most of one of Fast DDS's segments of 16 MB."""
 GROWTH = 0.05
 SILENCE_S = 30.0
 """Diagnostics come each second; a node without them for so long is stuck."""
@@ -333,6 +335,31 @@ def deaf_reader(soak: Soak) -> None:
     context.shutdown()
 
 
+def use_segments(soak: Soak) -> None:
+    """Uses the shared memory of the middleware to its end, in both directions, then begins anew with small images.
+
+    Its segments have a fixed size, but become resident only as they are used: left to chance, that takes half an hour.
+    """
+    camera = soak.cameras["front"]
+    seen: list[Image] = []
+    watching = soak.graph.node.create_subscription(
+        Image, "/front/tracker/debug_image", seen.append, QoSProfile(depth=1)
+    )
+
+    def watched() -> bool:
+        camera.stamp_s += 1 / RATE_HZ
+        soak.send("front", image_message(np.zeros((*LARGE_SIZE[::-1], 3), np.uint8), camera.stamp_s))
+        soak.graph.spin_for(1 / RATE_HZ)
+        return any(message.width == LARGE_SIZE[0] for message in seen)
+
+    soak.graph.spin_until(watched, 30)
+    soak.graph.node.destroy_subscription(watching)
+    for label in ("deactivate", "cleanup", "configure", "activate"):
+        if not soak.graph.change_state(label, "/front/tracker"):
+            soak.problems.append(f"start: {label} failed")
+    soak.await_active("front")
+
+
 def crowd(soak: Soak) -> None:
     """200 people in view."""
     before = soak.counts("front")
@@ -399,6 +426,7 @@ def main() -> int:
         soak = Soak(Path(folder), arguments.seed)
         rounds = 0
         try:
+            use_segments(soak)
             soak.recover("start")
             end = soak.begin_s + 60 * arguments.minutes
             while time.monotonic() < end:
