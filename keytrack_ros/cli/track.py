@@ -27,7 +27,7 @@ from keytrack_ros.media.posetrack_writer import PoseTrackWriter
 from keytrack_ros.media.sources import open_source
 from keytrack_ros.options import flatten
 from keytrack_ros.pipeline import Pipeline, PipelineOptions
-from keytrack_ros.poses import Poses
+from keytrack_ros.poses import Poses, TrackState
 from keytrack_ros.tracker.tracker import Comparison
 
 _NAMES = {"tracks": "tracks.json", "bag": "tracks", "video": "tracks.mp4", "summary": "summary.json"}
@@ -73,9 +73,9 @@ class _Results:
         self._held_back = HeldBack(request.options.tracker)
         self._statistics = statistics
 
-    def write(self, frame: Frame, comparison: Comparison | None) -> None:
+    def write(self, frame: Frame, comparison: Comparison | None, hidden: Poses) -> None:
         """Writes what is decided with the next frame: see `HeldBack`."""
-        tracked = Poses.empty() if comparison is None else comparison.tracked
+        tracked = hidden if comparison is None else Poses.concatenate([comparison.tracked, hidden])
         for decided, poses in self._held_back.add(frame, tracked):
             self._write(decided, poses)
         if self._explanations is not None and comparison is not None:
@@ -202,7 +202,7 @@ def _run(
             stretch = frame.stretch
         poses = pipeline.process(frame.image_bgr, frame.stamp_s)
         processed = perf_counter()
-        results.write(frame, pipeline.comparison)
+        results.write(frame, pipeline.comparison, poses[poses.states == TrackState.LOST])
         statistics.add_times({"reading": read - began, **pipeline.stage_seconds, "writing": perf_counter() - processed})
         progress.advance(len(poses))
 

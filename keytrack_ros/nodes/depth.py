@@ -27,7 +27,7 @@ from keytrack_ros.nodes.qos import keep_last
 from keytrack_ros.nodes.subscribing import subscribe
 from keytrack_ros.nodes.transports import TRANSPORTS
 from keytrack_ros.options import Options, option
-from keytrack_ros.poses import FloatArray, Poses
+from keytrack_ros.poses import FloatArray, Poses, TrackState
 from keytrack_ros.timing import JUMP_NS, NANOSECONDS, is_set
 
 CAUSES = ("no_depth", "no_camera_info", "size", "frame_id", "encoding", "transform", "failed")
@@ -159,13 +159,14 @@ class DepthLifter:
         """The tracked poses of an image; they are lifted as soon as its depth image is there.
 
         Args:
-            poses: all with an id.
+            poses: all with an id; those of hidden people (LOST) are left out, the depth is of who stands in front.
             header: of the image.
             size: width and height of the image.
             time_s: of the image, growing from frame to frame.
         """
         with self._lock:
-            self._waiting.append(_Waiting(poses, header, size, time_s, time.monotonic()))
+            seen = poses[poses.states != TrackState.LOST]
+            self._waiting.append(_Waiting(seen, header, size, time_s, time.monotonic()))
         self._settle()
 
     def _on_depth(self, message: Image) -> None:

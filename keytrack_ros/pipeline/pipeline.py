@@ -148,7 +148,8 @@ class Pipeline:
 
         Returns:
             The poses of confirmed tracks, and of tentative ones with `tracker.publish_tentative`; empty if nobody is
-            seen. `comparison.tracked` has all poses of the frame.
+            seen. With `tracker.publish_hidden` also, at the end and with state LOST, those of people whom somebody
+            hides, where they are expected. `comparison.tracked` has all poses that were found in the frame.
 
         Raises:
             InputError: not an image of that kind; the state is unchanged.
@@ -171,9 +172,10 @@ class Pipeline:
         (poses,) = self._finder.find([frame])
         begin = perf_counter()
         tracked = published(self._tracker.update(poses, size, stamp), self._options.tracker)
+        hidden = self._tracker.hidden() if self._options.tracker.publish_hidden else Poses.empty()
         self.stage_seconds = {**self._finder.stage_seconds, "tracking": perf_counter() - begin}
         self._previous, self._previous_stamp, self._previous_size = tracked, stamp, size
-        return tracked
+        return Poses.concatenate([tracked, hidden]) if len(hidden) else tracked
 
     def _poses_before(self, size: tuple[int, int], stamp: float) -> Poses | None:
         """Poses of t−1, or None where they say nothing about this frame (as in `PoseTracker.update`)."""

@@ -70,6 +70,9 @@ class TrackerOptions(Options):
         at_most=100,
     )
     publish_tentative: bool = option(False, "give out tentative tracks too")
+    publish_hidden: bool = option(
+        True, "give out people whom somebody hides for a moment, where they are expected, with state LOST"
+    )
     carry_frames: int = option(
         3,
         "a track that is not detected is carried over by TOKS for at most this many frames",

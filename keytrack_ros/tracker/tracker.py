@@ -18,6 +18,7 @@ from keytrack_ros.matching.gating import open_cases, settled_scores
 from keytrack_ros.matching.matcher import Matcher, MatchQuery, TrackMatcher, TrackQuery, TrackScores
 from keytrack_ros.poses import BoolArray, FloatArray, IntArray, Poses, TrackState, keypoint_boxes
 from keytrack_ros.tracker.assignment import Stage, assign_in_stages, candidate_pairs
+from keytrack_ros.tracker.hidden import hidden_poses
 from keytrack_ros.tracker.life import Sighting, Track
 from keytrack_ros.tracker.motion import BoxMotion
 from keytrack_ros.tracker.options import TrackerOptions
@@ -147,6 +148,17 @@ class PoseTracker:
         states = {track.track_id: self._state_now(track) for track in self._tracks}
         self.events, self._states = events_between(self._states, states), states
         return tracked
+
+    def hidden(self) -> Poses:
+        """The poses of confirmed tracks that somebody hid in the last frame, where they are expected.
+
+        Their state is LOST; see `hidden_poses`.
+        """
+        if self.comparison is None or self._frame_size is None:
+            return Poses.empty()
+        tracked = self.comparison.tracked
+        seen = tracked.boxes[tracked.states == TrackState.CONFIRMED]
+        return hidden_poses(self._tracks, self._motion.expected(), seen, self._frame, self._frame_size)
 
     def _state_now(self, track: Track) -> TrackState:
         lost = track.confirmed and track.last.frame < self._frame

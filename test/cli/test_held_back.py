@@ -41,6 +41,12 @@ def test_a_track_that_is_never_confirmed_is_not_written():
     assert written(HeldBack(TrackerOptions()), *frames) == [[1], [1], [1]]
 
 
+def test_hidden_people_are_written_and_hold_nothing_back():
+    lost = TrackState.LOST
+    frames = [tracked((1, C), (2, T)), tracked((1, C), (2, C)), tracked((1, C), (2, lost)), tracked((1, C), (2, C))]
+    assert written(HeldBack(TrackerOptions()), *frames) == [[1, 2]] * 4
+
+
 def test_frames_without_doubt_are_not_held():
     held = HeldBack(TrackerOptions())
     assert [f.index for f, _ in held.add(frame(0), tracked((1, C)))] == [0]

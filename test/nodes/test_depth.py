@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from keytrack_ros.msg import TrackedPose3DArray
+from keytrack_ros.msg import TrackedPose, TrackedPose3DArray
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
@@ -162,6 +162,18 @@ def test_velocity_is_in_metres_a_second_from_the_second_position_on(camera: Dept
     assert np.isnan([velocities[0].x, velocities[0].y, velocities[0].z]).all()
     assert [velocity.z for velocity in velocities[1:]] == pytest.approx([-1.0, -1.0], abs=0.02)
     assert velocities[2].x == pytest.approx(0.0, abs=0.02)
+
+
+def test_who_is_hidden_has_no_place_since_the_depth_is_of_who_stands_in_front(camera: DepthCamera) -> None:
+    standing = (133.3, 100.0)
+    for frame in range(19):
+        places = [standing, (82.0 + 2 * frame, 100.0)]
+        if frame >= 17:  # the toy networks see one person where two touch
+            places.pop()
+        people = camera.show(places, scene({standing: 3.0})).poses
+    (poses,) = camera.colour.poses[-1:]
+    assert [pose.state for pose in poses.poses] == [TrackedPose.CONFIRMED, TrackedPose.LOST]
+    assert [person.track_id for person in people] == [poses.poses[0].track_id]
 
 
 def test_an_empty_scene_gives_an_empty_array(camera: DepthCamera) -> None:

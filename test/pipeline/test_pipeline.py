@@ -11,6 +11,7 @@ from keytrack_ros.estimation import EstimatorOptions
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.options import flatten, with_values
 from keytrack_ros.pipeline import STAGES, Pipeline, PipelineOptions
+from keytrack_ros.poses import TrackState
 from keytrack_ros.toks import ToksOptions
 from keytrack_ros.tracker import TrackerOptions
 from test import toy
@@ -78,6 +79,26 @@ def test_who_is_missed_by_the_detector_is_carried_over_as_the_same_person(option
     # Whoever has left is not carried over: nothing is seen in the box.
     third = pipeline.process(toy.draw_frame(places[:1]), 0.2)
     assert len(third) == 1
+
+
+def test_who_walks_behind_somebody_is_given_out_where_expected(options):
+    """The toy networks see one person where two touch, so whoever is behind is not drawn there."""
+    given: dict[bool, list[list[int]]] = {}
+    for publish in (True, False):
+        tracker = TrackerOptions(confirm_frames=1, publish_hidden=publish)
+        pipeline = Pipeline.from_options(replace(options, tracker=tracker))
+        given[publish] = []
+        for frame in range(21):
+            x = 246.0 + 6 * frame
+            places = [(400.0, 300.0)] if frame >= 17 else [(400.0, 300.0), (x, 300.0)]
+            poses = pipeline.process(toy.draw_frame(places), frame / 10)
+            given[publish].append(sorted(poses.track_ids.tolist()))
+            if publish and frame >= 18:  # before, the other covers too little
+                assert poses.states.tolist() == [TrackState.CONFIRMED, TrackState.LOST]
+                np.testing.assert_allclose(poses.keypoints[1], toy.keypoints_of(x, 300), atol=14)
+    assert given[True][17:] == [given[True][17]] + [[1, 2]] * 3
+    assert len(given[True][17]) == 1
+    assert given[False][17:] == [given[True][17]] * 4
 
 
 def test_without_toks_nobody_is_carried_over(options):
