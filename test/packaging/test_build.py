@@ -37,7 +37,7 @@ print(keytrack_ros.__file__)
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sources") / "keytrack_ros"
     left_out = shutil.ignore_patterns(
-        ".venv", "build", "install", "log", ".git", "demo_output", "runs", "__pycache__", ".*_cache"
+        ".venv*", "build", "install", "log", ".git", "demo_output", "runs", "__pycache__", ".*_cache"
     )
     shutil.copytree(REPOSITORY, folder, ignore=left_out)
     return folder
