@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from keytrack_ros.geometry import overlap_of_smaller
 from keytrack_ros.matching.boxes import Overlap, box_centers, exists
 from keytrack_ros.matching.matcher import ExpectedBoxes
 from keytrack_ros.poses import BoolArray, FloatArray
@@ -23,6 +24,18 @@ GROSS_ERROR = 0.01
 GROSS_CENTER = 0.35
 GROSS_SIZE = 0.6
 """Standard deviations of their centers, in body heights of the larger box, and of the logarithms of their sizes."""
+
+MERGED_SHARE = 0.14
+"""Share of the boxes of people who overlap that hold two of them."""
+
+MERGE_OVERLAP = 0.3
+"""Two tracks may share a box if their expected boxes overlap by so much of the smaller one …"""
+
+MERGE_SPREAD = 0.3
+"""… and neither is more uncertain than so many body heights."""
+
+FITTED_LOGIT = 2.0
+"""A track that another box of the frame fits so well has a box of its own."""
 
 POSE_WEIGHT = 1.0
 """Weight of the network's log-odds where no keypoint is contested …"""
@@ -45,15 +58,9 @@ SETTLED_BY_BOXES = 0.95
 
 def box_logits(boxes: FloatArray, expected: ExpectedBoxes) -> FloatArray:
     """[P, T] float32 log-odds of boxes [P, 4] against expected ones; −inf where a box is unknown (zeros)."""
-    sizes = boxes[:, 2:] - boxes[:, :2]
-    distance2 = np.square(box_centers(boxes)[:, None] - expected.centers[None]).sum(-1)
-    logs = np.log(np.maximum(sizes, 1)[:, None] / expected.sizes[None])
-    spread = expected.center_std / expected.sizes.max(1)  # in body heights: wide expectations say less
-    usual = (
-        -_surprise(distance2 / np.square(expected.center_std), 2)
-        - 2 * np.log(spread)
-        - _surprise(np.square(logs / expected.size_std[None]), 1).sum(-1)
-    )
+    distance2 = _distances2(boxes, expected)
+    sizes, spread = boxes[:, 2:] - boxes[:, :2], _spread(expected)
+    logs = _size_ratios(boxes, expected)
     larger = np.maximum(sizes.max(1, initial=1)[:, None], expected.sizes.max(1))
     gross_spread = np.hypot(GROSS_CENTER, spread)
     gross = (
@@ -62,8 +69,60 @@ def box_logits(boxes: FloatArray, expected: ExpectedBoxes) -> FloatArray:
         - 2 * np.log(gross_spread)
         - _surprise(np.square(logs / GROSS_SIZE), 1).sum(-1)
     )
-    logits = np.logaddexp(usual, gross)
+    logits = np.logaddexp(_usual_logits(boxes, expected), gross)
     return np.where(exists(boxes)[:, None], logits, -np.inf).astype(np.float32)
+
+
+def merged_logits(boxes: FloatArray, expected: ExpectedBoxes) -> FloatArray:
+    """[P, T] float32 log-odds that boxes [P, 4] hold the person of each track and one more whom it overlaps.
+
+    They are then as large as both expected boxes together. −inf where no other track comes near, and where another box
+    of the frame fits the track.
+    """
+    out = np.full((len(boxes), len(expected.sizes)), -np.inf)
+    half, spread = expected.sizes / 2, _spread(expected)
+    alone = np.concatenate([expected.centers - half, expected.centers + half], 1)
+    near = (overlap_of_smaller(alone, alone) > MERGE_OVERLAP) & (np.maximum(spread[:, None], spread) < MERGE_SPREAD)
+    a, b = np.nonzero(np.triu(near, 1))
+    if len(a):
+        low, high = np.minimum(alone[a, :2], alone[b, :2]), np.maximum(alone[a, 2:], alone[b, 2:])
+        union = ExpectedBoxes(
+            (low + high) / 2,
+            high - low,
+            np.maximum(expected.center_std[a], expected.center_std[b]),
+            np.maximum(expected.size_std[a], expected.size_std[b]),
+        )
+        logits = _usual_logits(boxes, union) + np.log(MERGED_SHARE)
+        for track in (a, b):
+            np.maximum.at(out.T, track, logits.T)
+    fit = np.where(exists(boxes)[:, None], _usual_logits(boxes, expected), -np.inf)
+    ranked = np.sort(np.concatenate([np.full((2, fit.shape[1]), -np.inf), fit]), axis=0)
+    others = np.where(fit == ranked[-1], ranked[-2], ranked[-1])  # of the best of the other boxes
+    return np.where(exists(boxes)[:, None] & (others < FITTED_LOGIT), out, -np.inf).astype(np.float32)
+
+
+def _usual_logits(boxes: FloatArray, expected: ExpectedBoxes) -> FloatArray:
+    """[P, T] log-odds of boxes that are no gross error."""
+    return np.asarray(
+        -_surprise(_distances2(boxes, expected) / np.square(expected.center_std), 2)
+        - 2 * np.log(_spread(expected))
+        - _surprise(np.square(_size_ratios(boxes, expected) / expected.size_std[None]), 1).sum(-1)
+    )
+
+
+def _distances2(boxes: FloatArray, expected: ExpectedBoxes) -> FloatArray:
+    """[P, T] squared distances of the centers, px²."""
+    return np.asarray(np.square(box_centers(boxes)[:, None] - expected.centers[None]).sum(-1))
+
+
+def _size_ratios(boxes: FloatArray, expected: ExpectedBoxes) -> FloatArray:
+    """[P, T, 2] logarithms of width and height over those expected."""
+    return np.asarray(np.log(np.maximum(boxes[:, 2:] - boxes[:, :2], 1)[:, None] / expected.sizes[None]))
+
+
+def _spread(expected: ExpectedBoxes) -> FloatArray:
+    """[T] standard deviation of a center in body heights: wide expectations say less."""
+    return np.asarray(expected.center_std / expected.sizes.max(1))
 
 
 def _surprise(squares: FloatArray, axes: int) -> FloatArray:

@@ -99,12 +99,15 @@ class TrackScores:
             −inf where it was not asked. None of a matcher that has no such thing. Only explanations read it.
         settled: [P, T] bool, clear cases, of which no network was asked; None where there was no gating. Only
             explanations read it.
+        merged: [P, T] bool, pairs whose box more likely holds this person and another one than this one alone; None of
+            a matcher that does not look at boxes.
     """
 
     scores: FloatArray
     shift: FloatArray
     logits: FloatArray | None = None
     settled: BoolArray | None = None
+    merged: BoolArray | None = None
 
     @staticmethod
     def none(poses: int, tracks: int) -> TrackScores:

@@ -9,7 +9,14 @@ from keytrack_ros.errors import ModelError
 from keytrack_ros.inference.cards import MatcherCard
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.matching.boxes import exists, known_boxes, overlap
-from keytrack_ros.matching.evidence import HOPELESS_LOGIT, LARGEST_LOGIT, SETTLED_BY_BOXES, box_logits, combined_logits
+from keytrack_ros.matching.evidence import (
+    HOPELESS_LOGIT,
+    LARGEST_LOGIT,
+    SETTLED_BY_BOXES,
+    box_logits,
+    combined_logits,
+    merged_logits,
+)
 from keytrack_ros.matching.gating import SETTLED_SCORE, clear_cases, open_cases
 from keytrack_ros.matching.histories import (
     SUMMARY_WIDTH,
@@ -82,9 +89,10 @@ class TrackEntailmentMatcher:
         boxes = moved_boxes(known_boxes(current), -shift)
         distance = track_distances(keypoints[None], visible[None], expected, histories)
         distance = np.where(np.isfinite(distance), np.minimum(distance, box_distances(boxes[None], histories)), np.inf)
-        box = np.full((poses, tracks), -np.inf, np.float32)
+        box, merged = np.full((poses, tracks), -np.inf, np.float32), np.zeros((poses, tracks), bool)
         if query.expected is not None and exists(boxes).any():
-            box = box_logits(boxes, query.expected)
+            single, both = box_logits(boxes, query.expected), merged_logits(boxes, query.expected)
+            box, merged = np.logaddexp(single, both), both > single
             distance = np.where(exists(boxes)[:, None] & (box < HOPELESS_LOGIT), np.inf, distance)
         clear = np.zeros((poses, tracks), bool)
         if query.gating:
@@ -103,7 +111,7 @@ class TrackEntailmentMatcher:
             logits[a, b] = self._session.run({"tokens": tokens, "summary": summary})[OUTPUT]
         mixed = combined_logits(np.where(clear, LARGEST_LOGIT, logits), box, rivals, visible)
         found = np.where(clear, SETTLED_SCORE, mutual_probabilities(mixed, query.weak))
-        return TrackScores(found, shift, logits, clear)
+        return TrackScores(found, shift, logits, clear, merged)
 
 
 def moved_boxes(boxes: FloatArray, offset: FloatArray) -> FloatArray:

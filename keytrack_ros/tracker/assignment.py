@@ -16,23 +16,24 @@ class Stage:
     Attributes:
         poses: [P] bool.
         tracks: [T] bool.
-        threshold: pairs with a lower score are not assigned.
     """
 
     poses: BoolArray
     tracks: BoolArray
-    threshold: float
 
 
 def assign_in_stages(scores: FloatArray, track_ids: IntArray, stages: list[Stage]) -> tuple[IntArray, FloatArray]:
-    """`assign_greedily` in each stage, among the poses and tracks that are still free; same result."""
+    """`assign_greedily` in each stage, among the poses and tracks that are still free; same result.
+
+    Pairs whose score is −inf or NaN are not assigned.
+    """
     ids = np.full(len(scores), -1, np.int64)
     won = np.zeros(len(scores), np.float32)
     free = np.ones(len(track_ids), bool)
     for stage in stages:
         rows, columns = np.flatnonzero(stage.poses & (ids < 0)), np.flatnonzero(stage.tracks & free)
         if len(rows) and len(columns):
-            ids[rows], won[rows] = assign_greedily(scores[np.ix_(rows, columns)], track_ids[columns], stage.threshold)
+            ids[rows], won[rows] = assign_greedily(scores[np.ix_(rows, columns)], track_ids[columns], 0.0)
             free &= ~np.isin(track_ids, ids[rows])
     return ids, won
 

@@ -37,6 +37,10 @@ MERGE_OVERLAP = 0.3
 """People whose boxes overlap by so much of the smaller one may get a box that holds both."""
 
 
+MERGED_NOISE = 2.0
+"""The center of a box that is known to hold two people lies this many times as far off; its size says nothing."""
+
+
 class BoxMotion:
     """Filters of T tracks, row by row, all predicted to the same time. A body height is the longer side of a box."""
 
@@ -73,14 +77,18 @@ class BoxMotion:
         size_std = np.sqrt(self._size_variance + SIZE_NOISE**2)
         return ExpectedBoxes(*(np.asarray(a, np.float32) for a in (self._centers, sizes, center_std, size_std)))
 
-    def correct(self, rows: IntArray, boxes: FloatArray, noise: FloatArray) -> None:
+    def correct(self, rows: IntArray, boxes: FloatArray, noise: FloatArray, merged: BoolArray | None = None) -> None:
         """Tracks `rows` [N] were detected in `boxes` [N, 4]; `noise` [N] multiplies the usual standard deviations.
+
+        Boxes of `merged` [N] hold another person too.
 
         Where people overlap, a box of surprising size is cut off or holds two of them, and its center is off too: its
         noise is larger, as of a t-distribution of sizes (one step of the reweighting that finds the likeliest state
         under it). Elsewhere sizes change quickly too, as in a moving camera, and then count in full.
         """
         covariance, variance = self._covariance[rows], self._size_variance[rows]
+        merged = np.zeros(len(rows), bool) if merged is None else merged
+        noise = np.where(merged, MERGED_NOISE, 1) * noise
         surprise = np.where(self._near_others(rows, boxes), self._size_surprise(rows, boxes, noise), 0)
         noise = noise * np.sqrt(np.maximum((TAIL + surprise) / (TAIL + 2), 1))
         gain = covariance[:, :, 0] / (covariance[:, 0, 0] + np.square(CENTER_NOISE * noise))[:, None]  # [N, 2]
@@ -88,7 +96,7 @@ class BoxMotion:
         self._centers[rows] += gain[:, :1] * residual
         self._velocities[rows] += gain[:, 1:] * residual
         self._covariance[rows] = covariance - gain[:, :, None] * covariance[:, :1]
-        size_gain = variance / (variance + np.square(SIZE_NOISE * noise)[:, None])
+        size_gain = variance / (variance + np.square(SIZE_NOISE * noise)[:, None]) * ~merged[:, None]
         self._log_sizes[rows] += size_gain * (_log_sizes(boxes) - self._log_sizes[rows])
         self._size_variance[rows] = (1 - size_gain) * variance
 

@@ -35,6 +35,9 @@ WEAK_NOISE = 2.0
 WEAK_SHARE = 0.9
 """Their match scores count for so much beside those of strong ones: a duplicate that fits as well comes second."""
 
+LOST_SHARE = 0.8
+"""Match scores of lost tracks count for so much beside those of tracks seen in the last δ frames."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -135,7 +138,7 @@ class PoseTracker:
         self._camera = self._camera + compared.found.shift
         self._motion.shift(compared.found.shift)
         ids, match_scores = self._assign(compared, strong, poses.carried)
-        self._see(seen, poses, ids, strong, stamp)
+        self._see(seen, poses, ids, self._merged(compared, ids), strong, stamp)
         known = {track.track_id: track for track in self._tracks}
         tracks = [known.get(int(track_id)) for track_id in ids]
         tracked = poses.with_fields(
@@ -254,10 +257,11 @@ class PoseTracker:
         )
 
     def _assign(self, compared: Comparison, strong: BoolArray, carried: BoolArray) -> tuple[IntArray, FloatArray]:
-        """Confirmed tracks come first, then lost and tentative ones; the others only with detections left over.
+        """Confirmed and lost tracks come first, then tentative ones; carried poses take what is left.
 
-        Strong and weak detections compete for confirmed tracks, since of two people who come apart the one behind has
-        the weaker box; a weak one must fit better.
+        Strong and weak detections compete, since of two people who come apart the one behind has the weaker box; a weak
+        one must fit better. Lost tracks compete too: the first of two hidden people who reappears may be the one who
+        was seen last longer ago.
         """
         options = self.options
         tentative, lost = compared.states == TrackState.TENTATIVE, compared.states == TrackState.LOST
@@ -265,14 +269,14 @@ class PoseTracker:
         tired = np.array([self._frame - track.detected > options.carry_frames for track in self._tracks], bool)
         weak = ~strong & ~carried
         scores = compared.found.scores
-        weak_scores = np.where(scores < options.weak_threshold, -np.inf, WEAK_SHARE * scores)
-        scores = np.where(weak[:, None], weak_scores, scores)
+        least = np.where(weak[:, None], np.maximum(compared.thresholds, options.weak_threshold), compared.thresholds)
+        share = np.where(weak, WEAK_SHARE, 1)[:, None] * np.where(lost, LOST_SHARE, 1)
+        scores = np.where(scores >= least, share * scores, -np.inf)
         stages = [
-            Stage(strong | weak, confirmed, options.match_threshold),
-            Stage(strong, lost, options.rebirth_threshold),
-            Stage(strong, tentative, options.match_threshold),
-            Stage(weak, tentative, options.match_threshold),
-            Stage(carried, (confirmed | tentative) & ~tired, options.match_threshold),
+            Stage(strong | weak, confirmed | lost),
+            Stage(strong, tentative),
+            Stage(weak, tentative),
+            Stage(carried, (confirmed | tentative) & ~tired),
         ]
         track_ids = compared.query.track_ids
         ids, won = assign_in_stages(scores, track_ids, stages)
@@ -280,14 +284,29 @@ class PoseTracker:
         won[continued] = compared.found.scores[continued, np.searchsorted(track_ids, ids[continued])]
         return ids, won
 
-    def _see(self, seen: Poses, poses: Poses, ids: IntArray, strong: BoolArray, stamp: float) -> None:
-        """Tracks take their new poses; a track begins with each strong detection that continues none. Sets `ids`."""
+    @staticmethod
+    def _merged(compared: Comparison, ids: IntArray) -> BoolArray:
+        """[P] poses whose box holds another person beside that of their track."""
+        merged = np.zeros(len(ids), bool)
+        if compared.found.merged is not None:
+            rows = np.flatnonzero(ids >= 0)
+            merged[rows] = compared.found.merged[rows, np.searchsorted(compared.query.track_ids, ids[rows])]
+        return merged
+
+    def _see(
+        self, seen: Poses, poses: Poses, ids: IntArray, merged: BoolArray, strong: BoolArray, stamp: float
+    ) -> None:
+        """Tracks take their new poses; a track begins with each strong detection that continues none. Sets `ids`.
+
+        Keypoints of a box that holds two people are not remembered: they may be those of the other one.
+        """
         options = self.options
         row_of = {track.track_id: row for row, track in enumerate(self._tracks)}
         boxes = np.where(exists(seen.boxes)[:, None], seen.boxes, keypoint_boxes(seen.keypoints, seen.scores))
         continued = np.flatnonzero((ids >= 0) & ~poses.carried)
         rows = np.array([row_of[int(track_id)] for track_id in ids[continued]], np.int64)
-        self._motion.correct(rows, boxes[continued], np.where(strong[continued], 1.0, WEAK_NOISE))
+        noise = np.where(strong[continued], 1.0, WEAK_NOISE)
+        self._motion.correct(rows, boxes[continued], noise, merged[continued])
         begun = np.flatnonzero((ids < 0) & strong)
         self._motion.begin(boxes[begun])
         for row in begun:
@@ -299,11 +318,12 @@ class PoseTracker:
             ids[row] = self._next_id
             self._next_id += 1
         pose_scores = seen.mean_scores.tolist()
+        remembered = np.where(merged[:, None], 0, seen.scores)
         for pose, track_id in enumerate(ids.tolist()):
             if track_id not in row_of:
                 continue
             self._tracks[row_of[track_id]].add(
-                Sighting(self._frame, stamp, self._camera, seen.keypoints[pose], seen.scores[pose], seen.boxes[pose]),
+                Sighting(self._frame, stamp, self._camera, seen.keypoints[pose], remembered[pose], seen.boxes[pose]),
                 pose_score=pose_scores[pose],
                 carried=bool(poses.carried[pose]),
                 options=options,

@@ -5,7 +5,7 @@ import pytest
 
 from keytrack_ros.matching import evidence
 from keytrack_ros.matching.boxes import overlap
-from keytrack_ros.matching.evidence import box_logits, combined_logits
+from keytrack_ros.matching.evidence import box_logits, combined_logits, merged_logits
 from keytrack_ros.matching.matcher import ExpectedBoxes
 from keytrack_ros.matching.motion import pose_sizes
 from test.people import people
@@ -90,3 +90,32 @@ def test_the_network_counts_for_less_where_another_pose_claims_the_same_keypoint
 
     np.testing.assert_allclose(scores(apart), evidence.POSE_WEIGHT * 4, rtol=1e-3)
     np.testing.assert_allclose(scores(together), evidence.CONTESTED_WEIGHT * 4, atol=0.1)
+
+
+def test_a_box_around_two_people_who_overlap_is_that_of_both_hand_worked():
+    tracks = expected((100, 100), (125, 100), (500, 100))
+    boxes = np.array([box(112.5, 100, 65, 100)], np.float32)
+    both = merged_logits(boxes, tracks)[0]
+    # No surprise; a spread of 0.1 heights: −2 log 0.1; and the share of such boxes. The third track is far away.
+    assert both[:2] == pytest.approx(2 * np.log(10) + np.log(evidence.MERGED_SHARE), abs=1e-5)
+    assert both[2] == -np.inf
+    assert (both[:2] > box_logits(boxes, tracks)[0, :2]).all()
+
+
+def test_the_box_of_one_of_two_people_who_overlap_is_not_that_of_both():
+    tracks = expected((100, 100), (125, 100))
+    boxes = np.array([box(100, 100)], np.float32)
+    assert (merged_logits(boxes, tracks)[0, 0] < box_logits(boxes, tracks)[0, 0]).all()
+
+
+def test_a_track_with_a_box_of_its_own_has_no_part_in_the_box_of_two():
+    tracks = expected((100, 100), (125, 100))
+    boxes = np.array([box(112.5, 100, 65, 100), box(125, 100)], np.float32)
+    assert np.isfinite(merged_logits(boxes, tracks)).tolist() == [[True, False], [True, True]]
+
+
+def test_nobody_shares_a_box_with_a_track_whose_place_is_not_known():
+    boxes = np.array([box(112.5, 100, 65, 100), [0, 0, 0, 0]], np.float32)
+    assert np.isneginf(merged_logits(boxes, expected((100, 100), (125, 100), std=31.0))).all()
+    assert np.isneginf(merged_logits(boxes, expected((100, 100), (125, 100)))[1]).all()
+    assert merged_logits(np.zeros((0, 4), np.float32), expected((100, 100))).shape == (0, 1)

@@ -85,6 +85,14 @@ def test_a_weak_detection_keeps_its_track_when_a_strong_one_passes_by(matcher):
     assert film.rows(Poses.concatenate([strong, weak])) == [(2, T), (1, C)]
 
 
+def test_a_weak_detection_takes_up_a_lost_track_where_the_person_is_expected(matcher):
+    film = Film(matcher, rebirth_threshold=0.5)
+    film.show(detected((200, 300)), frames=10)
+    film.show(Poses.empty(), frames=8)
+    assert film.rows(detected((340, 300), box_score=0.4)) == [(2, U)]
+    assert film.rows(detected((201, 300), box_score=0.4)) == [(1, C)]
+
+
 def test_a_strong_detection_comes_before_a_weak_one_that_fits_better(matcher):
     film = Film(matcher, birth_score=0.5)
     film.show(detected((200, 300)), frames=5)
@@ -142,6 +150,34 @@ def test_two_people_who_pass_each_other_keep_their_ids(matcher):
         left, right = 150 + 8 * frame, 470 - 8 * frame
         found = film.show(detected((left, 300), (right, 310)))
     assert found.track_ids.tolist() == [1, 2]
+
+
+def one_box(poses: Poses) -> Poses:
+    """The two people as a detector and a pose network find them where it sees one: both boxes, the first one's pose."""
+    both = np.concatenate([poses.boxes[:, :2].min(0), poses.boxes[:, 2:].max(0)])
+    return poses[[0]].with_fields(boxes=both[None])
+
+
+@pytest.mark.parametrize("in_front", [0, 1])
+def test_two_people_who_pass_each_other_in_one_box_keep_their_ids(matcher, in_front):
+    # The second one is farther away from the camera, 16 px higher; for 0.6 s there is one box, half as wide again.
+    film, begun = Film(matcher), set()
+    for frame in range(50):
+        poses = detected((200 + 4 * frame, 300), (400 - 4 * frame, 284))
+        seen = one_box(poses[[in_front, 1 - in_front]]) if 22 <= frame < 28 else poses
+        begun |= set(film.show(seen).track_ids.tolist())
+    assert begun == {1, 2}
+    assert film.show(detected((400, 300), (200, 284))).track_ids.tolist() == [1, 2]
+
+
+def test_of_two_who_were_hidden_the_one_lost_longer_ago_gets_the_own_track_back(matcher):
+    # Both walk towards each other behind a wall; the one who has been hidden for longer comes out first.
+    film = Film(matcher)
+    for frame in range(44):
+        one, other = detected((200 + 10 * frame, 300)), detected((640 - 10 * frame, 300))
+        shown = [one] * (not 17 <= frame < 26) + [other] * (not 23 <= frame < 44)
+        found = film.show(Poses.concatenate(shown))
+    assert found.track_ids.tolist() == [1]
 
 
 def test_captured_keypoints_do_not_take_the_boxes_ids_along(matcher):

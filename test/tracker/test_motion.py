@@ -89,6 +89,17 @@ def test_a_box_of_two_people_hardly_changes_the_track(neighbour, most_px, most_w
     assert merged.sizes[0, 0] / alone.sizes[0, 0] < most_wider
 
 
+def test_a_box_known_to_hold_two_people_leaves_the_size_as_it_was():
+    one, two = walking(0, 5, 10), walking(0, 5, 10)
+    before = one.expected()
+    one.correct(np.array([0]), box(10, 200, 80, 100), np.ones(1))
+    two.correct(np.array([0]), box(10, 200, 80, 100), np.ones(1), np.array([True]))
+    assert one.expected().sizes[0, 0] > 1.1 * before.sizes[0, 0]
+    np.testing.assert_array_equal(two.expected().sizes, before.sizes)
+    moved = [filters.expected().centers[0, 0] - before.centers[0, 0] for filters in (one, two)]
+    assert 0 < 2 * moved[1] < moved[0]
+
+
 def test_a_usual_box_counts_in_full():
     filters = BoxMotion()
     filters.begin(box(0, 200))
