@@ -73,8 +73,8 @@ def hidden_poses(
 
 
 def _last_boxed(track: Track) -> Sighting:
-    """The newest sighting with a detected box, else the newest."""
-    return next((s for s in track.sightings if s.box.any()), track.last)
+    """The newest sighting with a detected box and keypoints of its own, else the newest."""
+    return next((s for s in track.sightings if s.box.any() and s.scores.any()), track.last)
 
 
 def _shares(boxes: FloatArray, others: FloatArray) -> FloatArray:
