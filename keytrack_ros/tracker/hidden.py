@@ -29,16 +29,17 @@ SCORE_SHARE = 0.5
 
 
 def hidden_poses(
-    tracks: Sequence[Track], expected: ExpectedBoxes, seen: FloatArray, frame: int, frame_size: tuple[int, int]
+    tracks: Sequence[Track], expected: ExpectedBoxes, seen: Poses, frame: int, frame_size: tuple[int, int]
 ) -> Poses:
     """The poses of confirmed tracks that are not seen in this frame because somebody is in front of them.
 
-    A track that nobody hides gives none: whoever should be in plain sight and is not seen has gone.
+    A track that nobody hides gives none: whoever should be in plain sight and is not seen has gone. Whoever came after
+    the track was lost hides nobody: it may be the same person under a new id.
 
     Args:
         tracks: T tracks.
         expected: their boxes in this frame.
-        seen: [N, 4] boxes of the people seen in this frame.
+        seen: the people seen in this frame, with the `ages` of their tracks.
         frame: its number.
         frame_size: width and height of the image in pixels.
 
@@ -48,10 +49,12 @@ def hidden_poses(
     """
     half = expected.sizes / 2
     boxes = np.concatenate([expected.centers - half, expected.centers + half], 1)
-    lost = np.array([track.confirmed and track.last.frame < frame for track in tracks], bool)
+    last_frames = np.array([track.last.frame for track in tracks], np.int64)
+    lost = np.array([track.confirmed for track in tracks], bool) & (last_frames < frame)
     known = expected.center_std <= CENTER_STD * expected.sizes.max(1, initial=0)
     inside = _shares(boxes, np.array([[0, 0, *frame_size]], np.float32)).max(1, initial=0) >= INSIDE
-    covered = _shares(boxes, seen).max(1, initial=0) >= COVERED
+    older = frame - seen.ages <= last_frames[:, None]
+    covered = ((_shares(boxes, seen.boxes) >= COVERED) & older).any(1)
     rows = np.flatnonzero(lost & known & inside & covered).tolist()
     if not rows:
         return Poses.empty()

@@ -160,7 +160,7 @@ class PoseTracker:
         if self.comparison is None or self._frame_size is None:
             return Poses.empty()
         tracked = self.comparison.tracked
-        seen = tracked.boxes[tracked.states == TrackState.CONFIRMED]
+        seen = tracked[tracked.states == TrackState.CONFIRMED]
         return hidden_poses(self._tracks, self._motion.expected(), seen, self._frame, self._frame_size)
 
     def _state_now(self, track: Track) -> TrackState:

@@ -125,3 +125,12 @@ def test_a_pose_without_boxes_moves_with_its_keypoints(matcher):
     hidden = tracker.hidden()
     assert hidden.track_ids.tolist() == [2]
     np.testing.assert_allclose(hidden.keypoints, true.keypoints, atol=6)
+
+
+def test_a_person_under_a_new_id_hides_not_the_track_of_before(matcher):
+    walk = Walk(matcher, confirm_frames=1)
+    for _ in range(10):
+        walk.step((400, 300))
+    walk.tracker.options = TrackerOptions(confirm_frames=1, match_threshold=1.0)
+    assert walk.step((400, 300)).track_ids.tolist() == [2]
+    assert len(walk.tracker.hidden()) == 0
