@@ -33,13 +33,13 @@ def hidden_poses(
 ) -> Poses:
     """The poses of confirmed tracks that are not seen in this frame because somebody is in front of them.
 
-    A track that nobody hides gives none: whoever should be in plain sight and is not seen has gone. Whoever came after
-    the track was lost hides nobody: it may be the same person under a new id.
+    A track that nobody hides gives none: whoever should be in plain sight and is not seen has gone. Only those hide a
+    track who were there when it was last seen: others may be the same person under another id.
 
     Args:
         tracks: T tracks.
         expected: their boxes in this frame.
-        seen: the people seen in this frame, with the `ages` of their tracks.
+        seen: the people seen in this frame, with the `track_ids` of confirmed tracks.
         frame: its number.
         frame_size: width and height of the image in pixels.
 
@@ -49,13 +49,17 @@ def hidden_poses(
     """
     half = expected.sizes / 2
     boxes = np.concatenate([expected.centers - half, expected.centers + half], 1)
-    last_frames = np.array([track.last.frame for track in tracks], np.int64)
-    lost = np.array([track.confirmed for track in tracks], bool) & (last_frames < frame)
+    lost = np.array([track.confirmed and track.last.frame < frame for track in tracks], bool)
     known = expected.center_std <= CENTER_STD * expected.sizes.max(1, initial=0)
     inside = _shares(boxes, np.array([[0, 0, *frame_size]], np.float32)).max(1, initial=0) >= INSIDE
-    older = frame - seen.ages <= last_frames[:, None]
-    covered = ((_shares(boxes, seen.boxes) >= COVERED) & older).any(1)
-    rows = np.flatnonzero(lost & known & inside & covered).tolist()
+    covers = _shares(boxes, seen.boxes) >= COVERED
+    by_id = {track.track_id: track for track in tracks}
+    others = [by_id[track_id] for track_id in seen.track_ids.tolist()]
+    rows = [
+        row
+        for row in np.flatnonzero(lost & known & inside).tolist()
+        if any(_was_there(others[k], tracks[row].last.frame) for k in np.flatnonzero(covers[row]))
+    ]
     if not rows:
         return Poses.empty()
     last = [_last_boxed(tracks[row]) for row in rows]
@@ -73,6 +77,11 @@ def hidden_poses(
         states=np.full(len(rows), TrackState.LOST),
         ages=np.array([frame - tracks[row].born for row in rows]),
     )
+
+
+def _was_there(track: Track, frame: int) -> bool:
+    """Whether the track was seen in that frame; of frames before its oldest remembered one, whether it had begun."""
+    return track.born <= frame < track.sightings[-1].frame or any(s.frame == frame for s in track.sightings)
 
 
 def _last_boxed(track: Track) -> Sighting:

@@ -134,3 +134,14 @@ def test_a_person_under_a_new_id_hides_not_the_track_of_before(matcher):
     walk.tracker.options = TrackerOptions(confirm_frames=1, match_threshold=1.0)
     assert walk.step((400, 300)).track_ids.tolist() == [2]
     assert len(walk.tracker.hidden()) == 0
+
+
+def test_a_second_track_of_the_same_person_is_not_hidden_by_the_first(matcher):
+    walk = Walk(matcher, confirm_frames=1, match_threshold=1.0)  # every frame begins a new track
+    for _ in range(3):
+        walk.step((400, 300))
+    walk.tracker.options = TrackerOptions(confirm_frames=1)
+    for _ in range(3):
+        (track_id,) = walk.step((400, 300)).track_ids.tolist()
+        assert track_id <= 3
+        assert len(walk.tracker.hidden()) == 0
