@@ -336,7 +336,7 @@ def deaf_reader(soak: Soak) -> None:
 
 
 def use_segments(soak: Soak) -> None:
-    """Uses the shared memory of the middleware to its end, in both directions, then begins anew with small images.
+    """Fills the shared memory of the middleware once, in both directions, then restarts the tracker for small images.
 
     Its segments have a fixed size, but become resident only as they are used: left to chance, that takes half an hour.
     """

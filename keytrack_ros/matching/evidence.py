@@ -74,10 +74,10 @@ def box_logits(boxes: FloatArray, expected: ExpectedBoxes) -> FloatArray:
 
 
 def merged_logits(boxes: FloatArray, expected: ExpectedBoxes) -> FloatArray:
-    """[P, T] float32 log-odds that boxes [P, 4] hold the person of each track and one more whom it overlaps.
+    """[P, T] float32 log-odds that each box holds two people: that of the track and one of an overlapping track.
 
-    They are then as large as both expected boxes together. −inf where no other track comes near, and where another box
-    of the frame fits the track.
+    Such a box covers both expected boxes. −inf where no other track is near, and where another box of the frame fits
+    the track. Boxes are [P, 4].
     """
     out = np.full((len(boxes), len(expected.sizes)), -np.inf)
     half, spread = expected.sizes / 2, _spread(expected)
