@@ -80,8 +80,7 @@ def merged_logits(boxes: FloatArray, expected: ExpectedBoxes) -> FloatArray:
     the track. Boxes are [P, 4].
     """
     out = np.full((len(boxes), len(expected.sizes)), -np.inf)
-    half, spread = expected.sizes / 2, _spread(expected)
-    alone = np.concatenate([expected.centers - half, expected.centers + half], 1)
+    alone, spread = expected.boxes, _spread(expected)
     near = (overlap_of_smaller(alone, alone) > MERGE_OVERLAP) & (np.maximum(spread[:, None], spread) < MERGE_SPREAD)
     a, b = np.nonzero(np.triu(near, 1))
     if len(a):

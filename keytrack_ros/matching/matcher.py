@@ -57,6 +57,11 @@ class ExpectedBoxes:
     center_std: FloatArray
     size_std: FloatArray
 
+    @property
+    def boxes(self) -> FloatArray:
+        """[T, 4] float32: x_min, y_min, x_max, y_max."""
+        return np.concatenate([self.centers - self.sizes / 2, self.centers + self.sizes / 2], 1)
+
     def __getitem__(self, rows: IntArray | BoolArray) -> ExpectedBoxes:
         return ExpectedBoxes(*(getattr(self, item.name)[rows] for item in fields(self)))
 

@@ -47,8 +47,7 @@ def hidden_poses(
         Poses in the order of the tracks, with `track_ids`, `ages` and the state LOST. They count as carried over, and
         their scores are `SCORE_SHARE` of those they were last seen with.
     """
-    half = expected.sizes / 2
-    boxes = np.concatenate([expected.centers - half, expected.centers + half], 1)
+    boxes = expected.boxes
     lost = np.array([track.confirmed and track.last.frame < frame for track in tracks], bool)
     known = expected.center_std <= CENTER_STD * expected.sizes.max(1, initial=0)
     inside = _shares(boxes, np.array([[0, 0, *frame_size]], np.float32)).max(1, initial=0) >= INSIDE

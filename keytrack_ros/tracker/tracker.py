@@ -35,6 +35,10 @@ WEAK_NOISE = 2.0
 WEAK_SHARE = 0.9
 """Their match scores count for so much beside those of strong ones: a duplicate that fits as well comes second."""
 
+BOX_SHARE = 0.5
+"""Part of the way from the motion filter's box to the detected one at which a box is given out: the filter lags behind
+turns, the detector jitters."""
+
 LOST_SHARE = 0.8
 """Match scores of lost tracks count for so much beside those of tracks seen in the last δ frames."""
 
@@ -117,7 +121,8 @@ class PoseTracker:
         Returns:
             The same rows in the same order, with `track_ids`, `match_scores`, `ages` and `states` set. A pose that
             continues no track and may not begin one (its box score is below `birth_score`) is untracked: its id is its
-            own and is not used again.
+            own and is not used again. Boxes that were evidence are steadied, `BOX_SHARE` of the way from the box of the
+            motion filter to the detected one; of one that holds two people, each has the filter's.
 
         Raises:
             ValueError: the frame size is not positive or the stamp is not finite; nothing has changed then.
@@ -138,10 +143,12 @@ class PoseTracker:
         self._camera = self._camera + compared.found.shift
         self._motion.shift(compared.found.shift)
         ids, match_scores = self._assign(compared, strong, poses.carried)
-        self._see(seen, poses, ids, self._merged(compared, ids), strong, stamp)
+        merged = self._merged(compared, ids)
+        self._see(seen, poses, ids, merged, strong, stamp)
         known = {track.track_id: track for track in self._tracks}
         tracks = [known.get(int(track_id)) for track_id in ids]
         tracked = poses.with_fields(
+            boxes=self._steadied(poses.boxes, exists(seen.boxes), ids, merged),
             track_ids=ids,
             match_scores=match_scores,
             ages=np.array([0 if track is None else self._frame - track.born for track in tracks], np.int64),
@@ -292,6 +299,15 @@ class PoseTracker:
             rows = np.flatnonzero(ids >= 0)
             merged[rows] = compared.found.merged[rows, np.searchsorted(compared.query.track_ids, ids[rows])]
         return merged
+
+    def _steadied(self, boxes: FloatArray, evident: BoolArray, ids: IntArray, merged: BoolArray) -> FloatArray:
+        """Boxes [P, 4] to give out; `update` says which."""
+        row_of = {track.track_id: row for row, track in enumerate(self._tracks)}
+        poses = np.array([k for k in np.flatnonzero(evident) if ids[k] in row_of], np.int64)
+        filtered = self._motion.expected().boxes[[row_of[int(track_id)] for track_id in ids[poses]]]
+        steadied, share = boxes.copy(), np.where(merged[poses], 0, BOX_SHARE)[:, None]
+        steadied[poses] = filtered + share * (boxes[poses] - filtered)
+        return steadied
 
     def _see(
         self, seen: Poses, poses: Poses, ids: IntArray, merged: BoolArray, strong: BoolArray, stamp: float
