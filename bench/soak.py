@@ -195,7 +195,11 @@ class Soak:
             else:
                 self.recoveries.setdefault(fault, []).append(seconds)
                 if seconds > RECOVERY_S:
-                    self.problems.append(f"{fault}: {name} has right tracks only after {seconds:.2f} s")
+                    given = [
+                        (round(second - since_s, 2), [(p.track_id, p.state) for p in message.poses])
+                        for second, message in self.cameras[name].poses
+                    ]
+                    self.problems.append(f"{fault}: {name} has right tracks only after {seconds:.2f} s: {given}")
         self.play(0.5)
 
     def account(self, fault: str, name: str, before: dict[str, int], rejected: int = 0) -> None:

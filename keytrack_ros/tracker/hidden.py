@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keytrack_ros.geometry import box_iou
 from keytrack_ros.matching.matcher import ExpectedBoxes
 from keytrack_ros.poses import FloatArray, Poses, TrackState, keypoint_boxes
 from keytrack_ros.tracker.life import Sighting, Track
@@ -20,6 +21,9 @@ an expected box off by a third of that still overlaps the true one by half."""
 
 COVERED = 0.1
 """Part of an expected box that a seen person's box must cover to explain why nobody is seen there."""
+
+SAME_PLACE = 0.3
+"""IoU of an expected box with that of a track which has begun since: they are one person under two ids."""
 
 INSIDE = 0.97
 """Part of an expected box that must lie in the image: who reaches its edge leaves."""
@@ -34,7 +38,8 @@ def hidden_poses(
     """The poses of confirmed tracks that are not seen in this frame because somebody is in front of them.
 
     A track that nobody hides gives none: whoever should be in plain sight and is not seen has gone. Only those hide a
-    track who were there when it was last seen: others may be the same person under another id.
+    track who were there when it was last seen: others may be the same person under another id. Whoever has been
+    confirmed since and is in the same place is that person.
 
     Args:
         tracks: T tracks.
@@ -54,9 +59,12 @@ def hidden_poses(
     covers = _shares(boxes, seen.boxes) >= COVERED
     by_id = {track.track_id: track for track in tracks}
     others = [by_id[track_id] for track_id in seen.track_ids.tolist()]
+    begun = np.array([track.born if track.confirmed else -1 for track in tracks])
+    last_seen = np.array([track.last.frame for track in tracks])
+    again = ((begun > last_seen[:, None]) & (box_iou(boxes[:, None], boxes[None]) >= SAME_PLACE)).any(1)
     rows = [
         row
-        for row in np.flatnonzero(lost & known & inside).tolist()
+        for row in np.flatnonzero(lost & known & inside & ~again).tolist()
         if any(_was_there(others[k], tracks[row].last.frame) for k in np.flatnonzero(covers[row]))
     ]
     if not rows:
