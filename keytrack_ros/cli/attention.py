@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from keytrack_ros.cli.output import require_folder
+
 if TYPE_CHECKING:
     from keytrack_ros.annotations.sequence import LabelledSequence
     from keytrack_ros.inference.cards import MatcherCard
@@ -55,6 +57,7 @@ def attention(
     from keytrack_ros.tracker import TrackerOptions
 
     _require_packages()
+    require_folder(out)
     card, network = _network(model, models or [])
     from keytrack_ros.errors import InputError, OptionError
     from keytrack_ros.research.attention_figure import draw_attention

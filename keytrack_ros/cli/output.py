@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from errno import ENOENT
+from os import strerror
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from keytrack_ros.errors import OptionError
-from keytrack_ros.media.files import write_text
+from keytrack_ros.media.files import output_error, write_text
 from keytrack_ros.media.paths import shown
 
 JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures there.")]
@@ -24,6 +26,12 @@ def refuse_inputs(outputs: Mapping[str, Path | None], inputs: Iterable[Path]) ->
         for option, path in present.items():
             if source.exists() and path.samefile(source):
                 raise OptionError(f"{option} {shown(path)}: would overwrite an input; name another file")
+
+
+def require_folder(output: Path) -> None:
+    """Raises OutputError if the file's folder does not exist: before the work, not after it."""
+    if not output.parent.is_dir():
+        raise output_error(output, FileNotFoundError(ENOENT, strerror(ENOENT)))
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -176,6 +176,10 @@ class TestCommand:
         assert output.count("\n") == 1
         assert not (tmp_path / "a.png").exists()
 
+    def test_a_folder_that_is_missing_is_noticed_before_anything_is_read(self, tmp_path: Path):
+        code, output = draw(tmp_path / "no poses.json", "-o", tmp_path / "gone" / "a.png")
+        assert (code, "a.png: cannot be written: No such file or directory" in output) == (1, True)
+
     def test_one_sequence_at_a_time(self, tmp_path: Path):
         for name in "ab":
             write_posetrack18(WALK, tmp_path / f"{name}.json")
