@@ -136,7 +136,11 @@ def extents(poses: Poses) -> FloatArray:
     return keypoint_boxes(poses.keypoints, poses.scores)
 
 
-PAPER = TrackerOptions(model="pose_entailment_paper", delta=4, match_threshold=0.5, gating=False)
+PLAIN = TrackerOptions(gating=False, use_boxes=False, birth_score=0.0, birth_pose_score=0.0, confirm_frames=1)
+"""The tracker of the paper, without a life of tracks: no track waits to be confirmed, and all compete alike."""
+
+PAPER = replace(PLAIN, model="pose_entailment_paper", delta=4, match_threshold=0.5)
+"""As config/paper.yaml."""
 
 OURS = {
     "default: track entailment": TrackerOptions(),
@@ -147,25 +151,25 @@ OURS = {
 """The two configurations of the package, each with and without clear cases settled by geometry."""
 
 RIVALS: dict[str, tuple[Callable[[], Matcher | TrackMatcher], TrackerOptions]] = {
-    "IoU": (IouMatcher, TrackerOptions(gating=False, match_threshold=0.001, delta=4)),
+    "IoU": (IouMatcher, replace(PLAIN, match_threshold=0.001, delta=4)),
     "IoU with t−1, boxes x 1.75": (
         GrownIouMatcher,
-        TrackerOptions(gating=False, match_threshold=0.001, delta=1),
+        replace(PLAIN, match_threshold=0.001, delta=1),
     ),
-    "OKS": (OksMatcher, TrackerOptions(gating=False, match_threshold=0.001, delta=4)),
-    "OKS, sigmas x 4": (WideOksMatcher, TrackerOptions(gating=False, match_threshold=0.005, delta=4)),
+    "OKS": (OksMatcher, replace(PLAIN, match_threshold=0.001, delta=4)),
+    "OKS, sigmas x 4": (WideOksMatcher, replace(PLAIN, match_threshold=0.005, delta=4)),
     "IoU of boxes with prediction": (
         lambda: PredictedBoxMatcher(0.0),
-        TrackerOptions(gating=False, match_threshold=0.05),
+        replace(PLAIN, use_boxes=True, match_threshold=0.05),
     ),
     "IoU of boxes and OKS, both with prediction": (
         lambda: PredictedBoxMatcher(0.5),
-        TrackerOptions(gating=False, match_threshold=0.05),
+        replace(PLAIN, use_boxes=True, match_threshold=0.05),
     ),
-    "OKS with prediction": (lambda: PredictedOksMatcher(False), TrackerOptions(gating=False, match_threshold=0.1)),
+    "OKS with prediction": (lambda: PredictedOksMatcher(False), replace(PLAIN, match_threshold=0.1)),
     "OKS with prediction and camera": (
         lambda: PredictedOksMatcher(True),
-        TrackerOptions(gating=False, match_threshold=0.05),
+        replace(PLAIN, match_threshold=0.05),
     ),
 }
 """Matcher and the tracker's options; the thresholds of the first four are those that `choose` finds.

@@ -111,7 +111,7 @@ def test_without_toks_nobody_is_carried_over(options):
 def test_nobody_is_carried_over_a_gap_a_reset_or_a_step_back_in_time(options):
     blind = with_values(options, {"detector.score_threshold": 1.0})
     frame = toy.draw_frame([(200, 300)])
-    for stamp, reset in ((10.0 + 3.1, False), (9.9, False), (10.1, True)):
+    for stamp, reset in ((10.1 + options.tracker.lost_s, False), (9.9, False), (10.1, True)):
         pipeline = Pipeline.from_options(options)
         pipeline.process(frame, 10.0)
         pipeline.set_options(blind)
