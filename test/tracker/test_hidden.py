@@ -157,3 +157,25 @@ def test_who_has_got_a_new_id_behind_somebody_is_not_also_hidden_under_the_old_o
     assert len(walk.tracker.hidden()) == 0
     walk.step((400, 300))  # and is then hidden under the new one alone
     assert walk.tracker.hidden().track_ids.tolist() == [3]
+
+
+def test_who_was_last_seen_in_a_box_of_two_is_hidden_in_the_pose_of_before(matcher):
+    """Three walk abreast. One box holds the first two, with keypoints of either; then the first, whom
+    the third covers a little, is not seen."""
+    tracker = PoseTracker(TrackerOptions(), matcher)
+
+    def places(frame: int) -> list[tuple[float, float]]:
+        return [(258.0 + 4 * frame, 300.0), (293.0 + 4 * frame, 306.0), (212.0 + 4 * frame, 300.0)]
+
+    for frame in range(8):
+        assert tracker.update(detected(*places(frame)), SIZE, frame / FPS).track_ids.tolist() == [1, 2, 3]
+    apart = detected(*places(8)[:2]).boxes
+    shared = detected((places(8)[0][0] + 17.5, 290.0), places(8)[2])  # keypoints of nobody
+    both = np.concatenate([apart[:, :2].min(0), apart[:, 2:].max(0)])
+    shown = tracker.update(shared.with_fields(boxes=np.stack([both, shared.boxes[1]])), SIZE, 8 / FPS)
+    assert shown.track_ids.tolist() == [1, 3]
+    assert tracker.update(detected(*places(9)[1:]), SIZE, 9 / FPS).track_ids.tolist() == [2, 3]
+    hidden = tracker.hidden()
+    assert hidden.track_ids.tolist() == [1]
+    np.testing.assert_allclose(hidden.keypoints, people(places(9)[0]).keypoints, atol=9)
+    np.testing.assert_allclose(hidden.scores, 0.4, atol=1e-6)
