@@ -38,8 +38,8 @@ def hidden_poses(
     """The poses of confirmed tracks that are not seen in this frame because somebody is in front of them.
 
     A track that nobody hides gives none: whoever should be in plain sight and is not seen has gone. Only those hide a
-    track who were there when it was last seen: others may be the same person under another id. Whoever has been
-    confirmed since and is in the same place is that person.
+    track who were there when it was last seen: others may be the same person under another id. A track
+    that began since then in the same place, and is confirmed, is that same person.
 
     Args:
         tracks: T tracks.
