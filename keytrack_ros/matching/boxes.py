@@ -41,9 +41,11 @@ def known_boxes(poses: Poses) -> FloatArray:
     no box was given.
     """
     boxes = poses.boxes
-    given = (boxes[:, 2:] > boxes[:, :2]).all(1) & np.isfinite(boxes).all(1)
-    given &= (boxes != keypoint_boxes(poses.keypoints, poses.scores)).any(1)
-    return np.where(given[:, None], boxes, 0).astype(np.float32)
+    given = np.flatnonzero(exists(boxes) & np.isfinite(boxes).all(1))
+    given = given[(boxes[given] != keypoint_boxes(poses.keypoints[given], poses.scores[given])).any(1)]
+    known = np.zeros((len(boxes), 4), np.float32)
+    known[given] = boxes[given]
+    return known
 
 
 def exists(boxes: FloatArray) -> BoolArray:
@@ -126,7 +128,8 @@ def overlap(keypoints: FloatArray, scores: FloatArray, boxes: FloatArray, sizes:
     rival_score[target.ravel()[order]] = shown[frame, other].ravel()[order]
     contested = np.exp(-nearest2.reshape(scores.shape) / (2 * np.square(CONTEST_WIDTH * sizes[..., None])))
     box = boxes.reshape(frames, people, 4)[frame, other][:, None]
-    inside = ((points[frame, pose] > box[..., :2]) & (points[frame, pose] < box[..., 2:])).all(-1) & visible
+    x, y = np.moveaxis(points[frame, pose], -1, 0)
+    inside = (x > box[..., 0]) & (y > box[..., 1]) & (x < box[..., 2]) & (y < box[..., 3]) & visible
     covered = np.zeros(shown.size, np.float32)
     covered[target[inside]] = 1
     return Overlap(
@@ -149,8 +152,10 @@ def covered_parts(boxes: FloatArray) -> FloatArray:
 
 def _near(keypoints: FloatArray, visible: BoolArray, reach: FloatArray) -> BoolArray:
     """[F, P, P] whether the extents of two poses, one grown by `reach` [F, P] pixels, overlap; False of itself."""
-    low = np.where(visible[..., None], keypoints, np.inf).min(-2, initial=np.inf)
-    high = np.where(visible[..., None], keypoints, -np.inf).max(-2, initial=-np.inf)
-    grown_low, grown_high = low - reach[..., None], high + reach[..., None]
-    near = (grown_low[:, :, None] < high[:, None]).all(-1) & (grown_high[:, :, None] > low[:, None]).all(-1)
-    return np.asarray(near & ~np.eye(keypoints.shape[1], dtype=bool))
+    near = np.broadcast_to(~np.eye(keypoints.shape[1], dtype=bool), (*visible.shape[:2], visible.shape[1]))
+    for axis in (0, 1):
+        places = keypoints[..., axis]
+        low = np.where(visible, places, np.inf).min(-1, initial=np.inf)
+        high = np.where(visible, places, -np.inf).max(-1, initial=-np.inf)
+        near = near & ((low - reach)[:, :, None] < high[:, None]) & ((high + reach)[:, :, None] > low[:, None])
+    return near

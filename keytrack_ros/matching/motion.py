@@ -121,7 +121,8 @@ def camera_shift(
     length = np.sqrt(squared_lengths(choices)) / person[:, None]
     possible = np.concatenate([np.ones((len(current), 1), bool), voting.reshape(len(current), -1)], 1)
     length = np.where(possible & (length < VOTE_REACH), length, np.inf)
-    shortest = np.argsort(length, axis=1, kind="stable")[:, :MAX_OFFSETS]
+    asked = min(int(np.isfinite(length).sum(1).max(initial=1)), MAX_OFFSETS)
+    shortest = np.argsort(length, axis=1, kind="stable")[:, :asked]
     choices, length = np.take_along_axis(choices, shortest[..., None], 1), np.take_along_axis(length, shortest, 1)
 
     apart2 = squared_lengths(offsets[:, None] - choices[:, :, None, None])  # [S, choices, P, T]

@@ -242,14 +242,12 @@ class PoseTracker:
         oldest = -math.inf if isinstance(self.matcher, TrackMatcher) else self._frame - self.options.delta
         rows = [(track.track_id, s) for track in self._tracks for s in track.sightings if s.frame >= oldest]
         rows.sort(key=lambda row: -row[1].frame)
-        past = Poses.empty()
-        if rows:
-            past = Poses(
-                np.array([s.keypoints for _, s in rows]),
-                np.array([s.scores for _, s in rows]),
-                boxes=np.array([s.box for _, s in rows]),
-                track_ids=np.array([track_id for track_id, _ in rows]),
-            )
+        past = Poses(
+            np.array([s.keypoints for _, s in rows]),
+            np.array([s.scores for _, s in rows]),
+            boxes=np.array([s.box for _, s in rows]),
+            track_ids=np.array([track_id for track_id, _ in rows]),
+        )
         return TrackQuery(
             current=seen,
             past=past,
