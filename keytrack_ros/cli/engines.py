@@ -28,7 +28,7 @@ from keytrack_ros.inference.tensorrt.build import Progress as Report
 from keytrack_ros.inference.tensorrt.build import build_engine, progress_text
 from keytrack_ros.inference.tensorrt.cache import MissingEngineError, read_engine, remove_engine
 from keytrack_ros.inference.tensorrt.execution import open_engine
-from keytrack_ros.inference.tensorrt.plan import EnginePlan, plan_engine, profiles_of
+from keytrack_ros.inference.tensorrt.plan import EnginePlan, Sizes, plan_engine, profiles_of
 from keytrack_ros.matching.entailment import OUTPUT
 from keytrack_ros.matching.sessions import PAIRS, example_inputs, matcher_precision
 from keytrack_ros.pipeline import PipelineOptions
@@ -61,7 +61,12 @@ class Network:
     def plan(self, backend: str, capability: str | None) -> EnginePlan:
         """Its engine for a compute capability, or for this machine's GPU. Raises as `plan_engine`."""
         gpu = None if capability is None else Gpu("any", capability)
-        return plan_engine(self.card.path, self.precision, self.max_rows, backend, gpu)
+        return plan_engine(self.card.path, self.precision, self.max_rows, backend, gpu, self.image_sizes)
+
+    @property
+    def image_sizes(self) -> Sizes | None:
+        """Of a detector's images; see `plan_engine`."""
+        return self.card.input_sizes if isinstance(self.card, DetectorCard) else None
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,7 @@ def networks_of(options: PipelineOptions) -> list[Network]:
 def _show_plan(request: EnginesRequest, network: Network) -> None:
     card, precision = network.card, network.precision
     _say(f"[bold]{escape(card.name)}[/] ({card.task}): {escape(str(card.path))}, {precision}")
-    for name, profile in profiles_of(card.path, network.max_rows).items():
+    for name, profile in profiles_of(card.path, network.max_rows, network.image_sizes).items():
         shapes = (profile.smallest, profile.best, profile.largest)
         _say(f"  profile of '{escape(name)}': " + ", ".join("x".join(map(str, shape)) for shape in shapes))
     for capability in request.targets:

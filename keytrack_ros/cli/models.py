@@ -70,6 +70,8 @@ def show_model(name: str, folders: Sequence[Path]) -> None:
     if isinstance(card, PoseCard | DetectorCard):
         width, height = card.input.size
         rows["input"] = f"'{card.input.name}', {width} x {height} (width x height), {card.input.color}"
+        if card.input.free_size:
+            rows["input"] += "; as wide or high as the camera's images at no more pixels"
     if isinstance(card, PoseCard):
         sets = [name for name, joints in JOINT_SETS.items() if joints == card.joints]
         rows["joints"] = f"{len(card.joints)}: {sets[0] if sets else ', '.join(card.joints)}"
@@ -84,7 +86,7 @@ def show_model(name: str, folders: Sequence[Path]) -> None:
 
 def _counted(card: ModelCard) -> dict[str, str]:
     try:
-        cost = network_cost(card.path)
+        cost = network_cost(card.path, card.input.size if isinstance(card, DetectorCard) else (1, 1))
     except ModelError as error:
         return {"multiply-adds": f"not counted: {error}"}
     return {"parameters": f"{cost.parameters:,}", "multiply-adds": f"{cost.multiply_adds / 1e6:,.1f} million"}

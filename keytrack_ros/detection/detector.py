@@ -31,8 +31,20 @@ class DetectorOptions(Options):
     )
 
 
+@dataclass(frozen=True)
+class _Input:
+    """The network's input for one size of images: width and height, and its cells (`yolox.cell_grid`)."""
+
+    size: tuple[int, int]
+    corners: FloatArray
+    strides: FloatArray
+
+
 class Detector:
     """Finds person boxes in an image.
+
+    Where the network takes input of any size, it follows from the size of the images, see
+    `DetectorCard.input_size`.
 
     Raises:
         ModelError: no detector is found, or its network does not fit its model file.
@@ -43,7 +55,7 @@ class Detector:
         inference = inference or InferenceOptions()
         self.card = find_model(DetectorCard, self.options.model, inference.folders)
         self._session = open_image_network(self.card, inference)
-        self._corners, self._strides = yolox.cell_grid(self.card.input.size, self.card.strides)
+        self._inputs: dict[tuple[int, int], _Input] = {}  # by width and height of the image
 
     def detect(self, image_bgr: ImageArray) -> tuple[FloatArray, FloatArray]:
         """Boxes of the people in an image.
@@ -58,28 +70,36 @@ class Detector:
         Raises:
             ModelError: the network's output does not fit its model file.
         """
-        boxed, scale = yolox.letterbox(image_bgr, self.card.input.size, self.card.fill)
+        height, width = image_bgr.shape[:2]
+        about = self._input((width, height))
+        boxed, scale = yolox.letterbox(image_bgr, about.size, self.card.fill)
         inputs = {self.card.input.name: network_input([boxed], self.card.input)}
         outputs = self._session.run(inputs)
         if self.card.decoder == "end2end":
             boxes, scores = end_to_end.decode(outputs, self.card)
         else:
-            boxes, scores = self._decode_grid(outputs.get(self.card.output))
-        height, width = image_bgr.shape[:2]
+            boxes, scores = self._decode_grid(outputs.get(self.card.output), about)
         boxes = np.clip(boxes / scale, 0, [width, height, width, height])
         sizes = boxes[:, 2:] - boxes[:, :2]
         found = np.flatnonzero((scores >= self.options.score_threshold) & (sizes.min(1) >= 1))
         kept = found[self._suppress(boxes[found], scores[found])]
         return boxes[kept].astype(np.float32), scores[kept].astype(np.float32)
 
-    def _decode_grid(self, rows: FloatArray | None) -> tuple[FloatArray, FloatArray]:
-        wanted = 6 + self.card.person_class
-        if rows is None or rows.ndim != 3 or rows.shape[1] != len(self._corners) or rows.shape[2] < wanted:
+    def _input(self, image: tuple[int, int]) -> _Input:
+        """The network's input for images of that width and height."""
+        if image not in self._inputs:
+            size = self.card.input_size(image)
+            self._inputs = {image: _Input(size, *yolox.cell_grid(size, self.card.strides))}
+        return self._inputs[image]
+
+    def _decode_grid(self, rows: FloatArray | None, about: _Input) -> tuple[FloatArray, FloatArray]:
+        cells, wanted = len(about.corners), 6 + self.card.person_class
+        if rows is None or rows.ndim != 3 or rows.shape[1] != cells or rows.shape[2] < wanted:
             raise ModelError(
                 f"{self.card.path}: output '{self.card.output}' has shape {None if rows is None else rows.shape}; "
-                f"the model file of {self.card.name} makes it (1, {len(self._corners)}, {wanted} or more)"
+                f"the model file of {self.card.name} makes it (1, {cells}, {wanted} or more)"
             )
-        return yolox.decode(rows[0], self._corners, self._strides, self.card.person_class)
+        return yolox.decode(rows[0], about.corners, about.strides, self.card.person_class)
 
     def close(self) -> None:
         """Frees the network; the detector is not used afterwards."""

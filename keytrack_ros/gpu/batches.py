@@ -29,7 +29,7 @@ class BatchedNetwork:
 
     Args:
         network: [N, *shape] → [N, …]; it is moved to the device.
-        shape: channels, height and width of an image.
+        shape: channels, height and width of the images for which `prepare` prepares.
         device: where it runs.
         half: FP16 weights and arithmetic; otherwise FP32.
 
@@ -46,7 +46,7 @@ class BatchedNetwork:
         except torch.OutOfMemoryError as error:
             raise DeviceMemoryError(f"torch: {_line(error)}") from None
         self._limit: int | None = None
-        self._sizes: dict[int, _Pass] = {}
+        self._sizes: dict[tuple[int, ...], _Pass] = {}  # by images in the batch, channels, height and width
         self._pool: Any = None  # torch's handle of a memory pool, whose type is private
 
     @torch.inference_mode()
@@ -66,7 +66,7 @@ class BatchedNetwork:
 
     @torch.inference_mode()
     def __call__(self, images: Tensor, max_images: int) -> Tensor:
-        """The outputs [N, …] float32 of N ≥ 1 images [N, *shape] float32, at most `max_images` per batch.
+        """The outputs [N, …] float32 of N ≥ 1 images [N, C, H, W] float32, at most `max_images` per batch.
 
         Raises DeviceMemoryError if a single image does not fit into the memory.
         """
@@ -85,12 +85,13 @@ class BatchedNetwork:
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _run(self, images: Tensor, size: int) -> Tensor:
-        if size not in self._sizes:
+        shape = (size, *images.shape[1:])
+        if shape not in self._sizes:
             if self.device.type == "cuda" and self._pool is None:
                 self._pool = torch.cuda.graph_pool_handle()  # one for all sizes: they never run side by side
-            self._sizes[size] = _Pass(self._network, (size, *self.shape), self.device, self.dtype, self._pool)
+            self._sizes[shape] = _Pass(self._network, shape, self.device, self.dtype, self._pool)
         # float32, and a copy in any case: the next batch of this size will be written over the output of this one
-        return self._sizes[size](images)[: len(images)].to(torch.float32, copy=True)
+        return self._sizes[shape](images)[: len(images)].to(torch.float32, copy=True)
 
     def _make_room(self, tried: int, error: torch.OutOfMemoryError) -> None:
         if tried == 1:
@@ -119,7 +120,7 @@ class _Pass:
     def __init__(
         self,
         network: nn.Module,
-        shape: tuple[int, int, int, int],
+        shape: tuple[int, ...],
         device: torch.device,
         dtype: torch.dtype,
         pool: Any,

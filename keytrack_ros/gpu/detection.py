@@ -32,11 +32,11 @@ class DeviceDetector:
         self.card = card
         self._network = network
         self._cameras = cameras
+        self._device = network.device
         self._input = NetworkInput(card.input, network.device)
-        grid = cell_grid(card.input.size, card.strides)
-        self._corners, self._strides = (torch.from_numpy(part).to(network.device) for part in grid)
+        self._grids: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}  # by width and height of the network's input
         shape = tuple(network.prepare(cameras).shape)
-        cells, numbers = len(self._corners), 6 + card.person_class
+        cells, numbers = len(self._grid(card.input.size)[0]), 6 + card.person_class
         if len(shape) != 3 or shape[1] != cells or shape[2] < numbers:
             raise ModelError(
                 f"{card.path}: the output has shape {shape}; the model file of {card.name} says "
@@ -48,16 +48,31 @@ class DeviceDetector:
 
         Synchronises: the number of boxes decides the shapes that follow.
         """
-        boxed, scales = zip(*(letterbox(f, self.card.input.size, self.card.fill) for f in frames), strict=True)
-        rows = self._network(self._input(torch.stack(boxed)), self._cameras)
-        return [self._boxes(*given) for given in zip(rows, scales, frames, options, strict=True)]
+        sizes = [self.card.input_size((frame.shape[2], frame.shape[1])) for frame in frames]
+        found: dict[int, tuple[Tensor, Tensor]] = {}
+        for size in dict.fromkeys(sizes):  # cameras of one shape form a batch
+            cameras = [k for k, own in enumerate(sizes) if own == size]
+            boxed, scales = zip(*(letterbox(frames[k], size, self.card.fill) for k in cameras), strict=True)
+            batch = self._network(self._input(torch.stack(boxed)), self._cameras)
+            for k, rows, scale in zip(cameras, batch, scales, strict=True):
+                found[k] = self._boxes(rows, size, scale, frames[k], options[k])
+        return [found[k] for k in range(len(frames))]
 
     def close(self) -> None:
         """Frees the network; the detector is not used afterwards."""
         self._network.close()
 
-    def _boxes(self, rows: Tensor, scale: float, frame: Tensor, options: DetectorOptions) -> tuple[Tensor, Tensor]:
-        boxes, scores = decode(rows, self._corners, self._strides, self.card.person_class)
+    def _grid(self, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Corners and strides of the cells of an input of that width and height, on the device; see `cell_grid`."""
+        if size not in self._grids:
+            grid = cell_grid(size, self.card.strides)
+            self._grids[size] = torch.from_numpy(grid[0]).to(self._device), torch.from_numpy(grid[1]).to(self._device)
+        return self._grids[size]
+
+    def _boxes(
+        self, rows: Tensor, size: tuple[int, int], scale: float, frame: Tensor, options: DetectorOptions
+    ) -> tuple[Tensor, Tensor]:
+        boxes, scores = decode(rows, *self._grid(size), self.card.person_class)
         boxes = boxes / scale
         boxes = torch.stack([side.clamp(0, frame.shape[2 - axis % 2]) for axis, side in enumerate(boxes.unbind(1))], 1)
         large = (boxes[:, 2:] - boxes[:, :2]).amin(1) >= 1

@@ -30,6 +30,8 @@ class ImageInput:
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """both in the order of `color`"""
+    free_size: bool = False
+    """detectors: the network takes any multiples of its largest stride, and `size` is what its cost is known for"""
 
     def __post_init__(self) -> None:
         if self.color not in ("rgb", "bgr"):
@@ -115,6 +117,33 @@ class DetectorCard(ModelCard):
     def __post_init__(self) -> None:
         _require(self, "input", "output")
         _check_decoder(self.decoder, self.DECODERS)
+        if self.input.free_size and self.decoder != "yolox":
+            raise ModelError(f"input.free_size: decoder {self.decoder} has one size of input; yolox may have any")
+        if self.input.free_size and any(side % max(self.strides) for side in self.input.size):
+            raise ModelError(
+                f"size {list(self.input.size)} is not in multiples of {max(self.strides)}, the last stride"
+            )
+
+    @property
+    def input_sizes(self) -> tuple[tuple[int, int], ...]:
+        """Width and height of the smallest, the usual and the largest input; with `free_size` half to twice as long."""
+        usual, multiple = self.input.size, max(self.strides)
+        if not self.input.free_size:
+            return usual, usual, usual
+        half = -(-usual[0] // 2 // multiple) * multiple, -(-usual[1] // 2 // multiple) * multiple
+        return half, usual, (2 * usual[0], 2 * usual[1])
+
+    def input_size(self, image: tuple[int, int]) -> tuple[int, int]:
+        """Width and height of the network's input for images of that width and height.
+
+        With `input.free_size` the size that shows the image largest, at no more pixels than `input.size` has: the
+        network costs as much, and sees more of a wide image.
+        """
+        (least, _, most), multiple = self.input_sizes, max(self.strides)
+        widths, heights = (range(low, high + 1, multiple) for low, high in zip(least, most, strict=True))
+        pixels = self.input.size[0] * self.input.size[1]
+        sizes = [(w, h) for w in widths for h in heights if w * h <= pixels]
+        return max(sizes, key=lambda size: (min(size[0] / image[0], size[1] / image[1]), -size[0] * size[1]))
 
 
 @dataclass(frozen=True)
@@ -152,6 +181,8 @@ class PoseCard(ModelCard):
 
     def __post_init__(self) -> None:
         _require(self, "input", "output", "joints")
+        if self.input.free_size:
+            raise ModelError("input.free_size: only detectors may have it; a pose network's crops have one size")
         _check_decoder(self.decoder, self.DECODERS)
         if (self.decoder == "simcc") != bool(self.output_y):
             raise ModelError("output_y is needed by decoder simcc, and by no other")

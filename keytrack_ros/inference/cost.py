@@ -23,8 +23,10 @@ class Cost:
     multiply_adds: int
 
 
-def network_cost(file: Path) -> Cost:
-    """Counts one ONNX file; axes of free length count as 1. Needs the package onnx.
+def network_cost(file: Path, image_size: tuple[int, int] = (1, 1)) -> Cost:
+    """Counts one ONNX file. Needs the package onnx.
+
+    Axes of free length count as 1, height and width of images as in `image_size` (width, height).
 
     Raises ModelError if onnx is not installed, the file is no network, or a shape in it cannot be worked out.
     """
@@ -34,10 +36,13 @@ def network_cost(file: Path) -> Cost:
         raise ModelError("counting needs the package onnx: pip install onnx") from None
     try:
         model = onnx.load(file)
-        for value in (*model.graph.input, *model.graph.output):
-            for axis in value.type.tensor_type.shape.dim:
+        for value in model.graph.input:
+            dims = value.type.tensor_type.shape.dim
+            for number, axis in enumerate(dims):
                 if not axis.dim_value:
-                    axis.dim_value = 1
+                    axis.dim_value = image_size[3 - number] if len(dims) == 4 and number > 1 else 1
+        for value in model.graph.output:
+            value.type.tensor_type.ClearField("shape")
         del model.graph.value_info[:]  # shapes that were noted for a free batch
         graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     except Exception as error:  # whatever protobuf and onnx raise for a foreign file

@@ -36,18 +36,21 @@ def open_image_network(
     in_torch = None
     if torch_network is not None:
         in_torch = TorchNetwork(torch_network, {card.input.name: (3, height, width)}, card.output)
-    session = open_session(card.path, options, max_images, in_torch, cpu_network(card, options))
+    sizes = card.input_sizes if isinstance(card, DetectorCard) else None
+    session = open_session(card.path, options, max_images, in_torch, cpu_network(card, options), sizes)
     shape = session.input_shapes.get(card.input.name, ())
+    wanted: tuple[int | None, ...] = (3, None, None) if card.input.free_size else (3, height, width)
     if (
         len(session.input_shapes) != 1
         or len(shape) != 4
-        or any(have not in (None, want) for have, want in zip(shape[1:], (3, height, width), strict=True))
+        or any(have not in (None, want) for have, want in zip(shape[1:], wanted, strict=True))
     ):
         found = dict(session.input_shapes)
         session.close()
+        sides = ", ".join("any" if side is None else str(side) for side in wanted)
         raise ModelError(
-            f"{card.path}: inputs are {found}, but the model file of {card.name} names "
-            f"'{card.input.name}' with [N, 3, {height}, {width}]"
+            f"{card.path}: inputs are {found}, but the model file of {card.name} names '{card.input.name}' with "
+            f"[N, {sides}]"
         )
     return session
 

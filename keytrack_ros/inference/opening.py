@@ -43,6 +43,7 @@ def open_session(
     max_rows: int = 1,
     torch_network: TorchNetwork | None = None,
     on_cpu: CpuNetwork | None = None,
+    image_sizes: tuple[tuple[int, int], ...] | None = None,
 ) -> Session:
     """The network on the best backend that the options allow and the machine has; one log line names it.
 
@@ -55,11 +56,12 @@ def open_session(
         max_rows: rows (images, crops, pairs) in one call; more are run in pieces where the backend has a limit.
         torch_network: for the backend torch, which is skipped without it.
         on_cpu: the file for ONNX Runtime on the CPU, if it is another one.
+        image_sizes: width and height of the smallest, the usual and the largest images, where the network takes any.
 
     Raises:
         ModelError: the file is no network, or `device` is cuda and nothing can run it there.
     """
-    opening = _Opening(path, options, max_rows, torch_network, on_cpu or CpuNetwork(path))
+    opening = _Opening(path, options, max_rows, torch_network, on_cpu or CpuNetwork(path), image_sizes)
     candidates = _candidates(options)
     refusals: list[str] = []
     if any(device == "cuda" for _, device in candidates):
@@ -121,8 +123,10 @@ class _Opening:
         max_rows: int,
         torch_network: TorchNetwork | None,
         on_cpu: CpuNetwork,
+        image_sizes: tuple[tuple[int, int], ...] | None,
     ) -> None:
         self._path = path
+        self._image_sizes = image_sizes
         self._options = options
         self._max_rows = max_rows
         self.on_cpu = on_cpu
@@ -151,7 +155,8 @@ class _Opening:
         from keytrack_ros.inference.tensorrt.plan import plan_engine
 
         try:
-            plan = plan_engine(self._path, self._options.gpu_precision, self._max_rows, backend)
+            precision = self._options.gpu_precision
+            plan = plan_engine(self._path, precision, self._max_rows, backend, image_sizes=self._image_sizes)
         except BackendError as error:
             if backend == "tensorrt":
                 self._use_tensorrt_provider(error)
@@ -178,7 +183,7 @@ class _Opening:
             return
         from keytrack_ros.inference.tensorrt.plan import engines_folder, profiles_of
 
-        profiles = profiles_of(self._path, self._max_rows)
+        profiles = profiles_of(self._path, self._max_rows, self._image_sizes)
         shapes = {
             f"trt_profile_{word}_shapes": ",".join(
                 f"{name}:{'x'.join(map(str, getattr(profile, size)))}" for name, profile in profiles.items()

@@ -8,13 +8,18 @@ import pytest
 import torch
 from torch import nn
 
+from keytrack_ros.detection import Detector, DetectorOptions
 from keytrack_ros.detection.nano import NanoDetector
 from keytrack_ros.estimation.hrnet import build_hrnet
+from keytrack_ros.gpu.batches import BatchedNetwork
+from keytrack_ros.gpu.detection import DeviceDetector
 from keytrack_ros.gpu.networks import load_detector, load_pose
 from keytrack_ros.inference.cards import DetectorCard, ImageInput, PoseCard
+from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.inference.registry import find_model
 from keytrack_ros.inference.session import BackendError, OnnxSession
 from keytrack_ros.inference.torch_session import fold_batch_norms
+from keytrack_ros.media.image_source import read_image
 from keytrack_ros.training.common.export import export_onnx
 from test import toy
 
@@ -33,11 +38,31 @@ def with_statistics(network: nn.Module) -> nn.Module:
 
 def test_the_shipped_detector_computes_in_torch_what_its_graph_computes() -> None:
     card = find_model(DetectorCard)
-    images = np.random.default_rng(0).normal(size=(1, 3, card.input.size[1], card.input.size[0])).astype(np.float32)
-    expected = OnnxSession(card.path, threads=1).run({card.input.name: images})[card.output]
+    session, network = OnnxSession(card.path, threads=1), load_detector(card)
+    for width, height in (card.input.size, card.input_size((1280, 720))):
+        images = np.random.default_rng(0).normal(size=(1, 3, height, width)).astype(np.float32)
+        expected = session.run({card.input.name: images})[card.output]
+        with torch.inference_mode():
+            found = network(torch.from_numpy(images)).numpy()
+        assert np.abs(found - expected).max() < 1e-4
+
+
+def test_cameras_of_two_shapes_get_the_boxes_that_the_host_finds(device: torch.device, shared_data: Path) -> None:
+    image = read_image(sorted((shared_data / "clips/bonn_060470979").glob("**/*.jpg"))[0])
+    wide = np.concatenate([image, image[:, ::-1]], 1)
+    card = find_model(DetectorCard)
+    width, height = card.input.size
+    network = BatchedNetwork(load_detector(card), (3, height, width), device, half=False)
+    detector = DeviceDetector(card, network, cameras=2)
+    frames = [torch.from_numpy(picture).to(device).permute(2, 0, 1).float() for picture in (image, wide, image)]
     with torch.inference_mode():
-        found = load_detector(card)(torch.from_numpy(images)).numpy()
-    assert np.abs(found - expected).max() < 1e-4
+        found = detector.detect(frames, [DetectorOptions()] * 3)
+    on_host = Detector(inference=InferenceOptions(precision="fp32"))
+    for picture, (boxes, scores) in zip((image, wide, image), found, strict=True):
+        expected, expected_scores = on_host.detect(picture)
+        assert len(expected) >= 3
+        np.testing.assert_allclose(boxes.cpu().numpy(), expected, atol=0.1)
+        np.testing.assert_allclose(scores.cpu().numpy(), expected_scores, atol=2e-3)
 
 
 def test_widths_and_depths_of_a_detector_are_seen_from_its_file(tmp_path: Path) -> None:

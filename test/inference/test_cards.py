@@ -1,9 +1,12 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from keytrack_ros.errors import ModelError
-from keytrack_ros.inference.cards import DetectorCard, MatcherCard, PoseCard, load_card
+from keytrack_ros.inference.cards import DetectorCard, ImageInput, MatcherCard, PoseCard, load_card
 from keytrack_ros.inference.registry import PACKAGE_MODELS, find_model
 from keytrack_ros.skeleton import COCO17
 from test import toy
@@ -64,6 +67,25 @@ def test_malformed_model_files_are_refused_with_file_and_key(tmp_path, change, m
         load_card(file)
     assert str(error.value).startswith(f"{file}: ")
     assert "\n" not in str(error.value)
+
+
+def test_only_grids_of_cells_may_have_a_free_size_in_multiples_of_their_strides():
+    card = DetectorCard(name="d", file="d.onnx", input=ImageInput("image", (544, 416), free_size=True), output="rows")
+    assert card.input_sizes == ((288, 224), (544, 416), (1088, 832))
+    assert replace(card, input=ImageInput("image", (544, 416))).input_size((1280, 720)) == (544, 416)
+    with pytest.raises(ModelError, match=r"size \[540, 416\] is not in multiples of 32"):
+        replace(card, input=ImageInput("image", (540, 416), free_size=True))
+    with pytest.raises(ModelError, match="decoder end2end has one size of input"):
+        replace(card, decoder="end2end")
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000))
+def test_no_image_gets_a_larger_input_or_a_smaller_scale(width, height):
+    card = DetectorCard(name="d", file="d.onnx", input=ImageInput("image", (544, 416), free_size=True), output="rows")
+    found = card.input_size((width, height))
+    assert found[0] % 32 == found[1] % 32 == 0
+    assert found[0] * found[1] <= 544 * 416
+    assert min(found[0] / width, found[1] / height) >= min(544 / width, 416 / height)
 
 
 def test_a_missing_model_file_is_named(tmp_path):

@@ -41,12 +41,15 @@ def test_profiles_are_of_the_inputs_with_a_free_first_axis(toy_networks):
     }
 
 
-def test_a_network_with_other_free_axes_is_refused(tmp_path):
+def test_of_other_axes_only_height_and_width_may_be_free_where_their_sizes_are_known(tmp_path):
     node = helper.make_node("Relu", ["x"], ["y"])
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3, "h", "w"]) for name in "xy"]
     onnx.save(helper.make_model(helper.make_graph([node], "g", values[:1], values[1:])), tmp_path / "free.onnx")
     with pytest.raises(BackendError, match="only the first axis may be free"):
         profiles_of(tmp_path / "free.onnx", 1)
+    assert profiles_of(tmp_path / "free.onnx", 2, ((96, 64), (160, 128), (320, 256))) == {
+        "x": Profile((1, 3, 64, 96), (2, 3, 128, 160), (2, 3, 256, 320))
+    }
 
 
 def test_the_key_changes_with_all_that_an_engine_depends_on(gpu_machine, pose_network, tmp_path, monkeypatch):

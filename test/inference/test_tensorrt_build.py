@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -43,8 +44,10 @@ def engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache/keytrack_ros/engines"
 
 
-def plan(network: Path, precision: str = "fp16", max_rows: int = 4, capability: str = "8.6") -> EnginePlan:
-    return plan_engine(network, precision, max_rows, "tensorrt_rtx", Gpu("any", capability))
+def plan(
+    network: Path, precision: str = "fp16", max_rows: int = 4, capability: str = "8.6", **sizes: Any
+) -> EnginePlan:
+    return plan_engine(network, precision, max_rows, "tensorrt_rtx", Gpu("any", capability), **sizes)
 
 
 @pytest.fixture
@@ -55,7 +58,7 @@ def toy_pose(toy_networks: Path) -> Path:
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_every_network_of_a_tracker_is_built_with_its_profile(precision):
     for network in networks_of(PipelineOptions()):
-        planned = plan(network.card.path, precision, network.max_rows)
+        planned = plan(network.card.path, precision, network.max_rows, image_sizes=network.image_sizes)
         built = build_engine(planned)
         assert len(built.engine) > 1e5
         assert built.layers.get("HALF", 0) > 50 or precision == "fp32"
@@ -63,8 +66,10 @@ def test_every_network_of_a_tracker_is_built_with_its_profile(precision):
         about = json.loads(sidecar(planned.file).read_text())
         assert about["made_for"]["tensorrt_rtx"] == planned.library.version
         assert "gpu" not in about["made_for"]
-        largest = [shapes[2][0] for shapes in about["made_for"]["profiles"].values()]
-        assert set(largest) <= {network.max_rows}
+        profiles = about["made_for"]["profiles"]
+        assert {shapes[2][0] for shapes in profiles.values()} == {network.max_rows}
+        if network.card.task == "detection":
+            assert profiles["image"] == [[1, 3, 224, 288], [1, 3, 416, 544], [1, 3, 832, 1088]]
 
 
 def test_the_matcher_of_pairs_is_built(engines):

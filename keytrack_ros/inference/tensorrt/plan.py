@@ -22,6 +22,8 @@ RECIPE = 2
 FLAGS = ("STRONGLY_TYPED",)
 
 Shape = tuple[int, ...]
+Sizes = tuple[tuple[int, int], ...]
+"""Width and height of the smallest, the usual and the largest images."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class EnginePlan:
     Attributes:
         network: the ONNX file.
         precision: fp16, fp32 or int8.
-        profiles: of every input whose first axis is free, by name.
+        profiles: of every input with a free axis, by name.
         library: that builds and runs it.
         capability: compute capability of the GPU, such as "8.6".
         made_for: everything that the engine depends on; JSON values.
@@ -70,7 +72,12 @@ def engines_folder() -> Path:
 
 
 def plan_engine(
-    network: Path, precision: str, max_rows: int, backend: str = "tensorrt", gpu: Gpu | None = None
+    network: Path,
+    precision: str,
+    max_rows: int,
+    backend: str = "tensorrt",
+    gpu: Gpu | None = None,
+    image_sizes: Sizes | None = None,
 ) -> EnginePlan:
     """The engine for a network on a GPU.
 
@@ -80,12 +87,13 @@ def plan_engine(
         max_rows: rows (images, crops, pairs) in one call.
         backend: tensorrt or tensorrt_rtx.
         gpu: by default this machine's.
+        image_sizes: see `profiles_of`.
 
     Raises:
         BackendError: the module is missing, there is no GPU, or the network's shapes do not allow an engine.
         ModelError: the file is not a network.
     """
-    profiles = profiles_of(network, max_rows)
+    profiles = profiles_of(network, max_rows, image_sizes)
     library = load_library(backend)
     gpu = gpu or find_gpu()
     made_for = {
@@ -99,11 +107,13 @@ def plan_engine(
     return EnginePlan(network, precision, profiles, library, gpu.capability, made_for)
 
 
-def profiles_of(network: Path, max_rows: int) -> dict[str, Profile]:
-    """One profile for each input with a free first axis: 1 to `max_rows` rows, optimised for `max_rows`.
+def profiles_of(network: Path, max_rows: int, image_sizes: Sizes | None = None) -> dict[str, Profile]:
+    """One profile for each input with a free axis: 1 to `max_rows` rows, optimised for `max_rows`.
+
+    Free width and height of images are the smallest, the usual and the largest of `image_sizes`.
 
     Raises:
-        BackendError: another axis is free; the package onnx is missing.
+        BackendError: other axes are free; the package onnx is missing.
         ModelError: the file is not a network.
     """
     try:
@@ -120,9 +130,16 @@ def profiles_of(network: Path, max_rows: int) -> dict[str, Profile]:
         if item.name in constants:
             continue
         axes = [axis.dim_value or None for axis in item.type.tensor_type.shape.dim]
-        rest = tuple(axis for axis in axes[1:] if axis is not None)
-        if len(rest) != len(axes[1:]):
-            raise BackendError(f"input '{item.name}' is {axes}; for an engine only the first axis may be free")
-        if axes and axes[0] is None:
-            profiles[item.name] = Profile((1, *rest), (max_rows, *rest), (max_rows, *rest))
+        if None not in axes:
+            continue
+        if any(axis is None and (image_sizes is None or k not in (2, 3)) for k, axis in enumerate(axes) if k > 0):
+            raise BackendError(
+                f"input '{item.name}' is {axes}; for an engine only the first axis may be free, and width and height "
+                "of a detector's images"
+            )
+        shapes = []
+        for rows, (width, height) in zip((1, max_rows, max_rows), image_sizes or [(0, 0)] * 3, strict=True):
+            sides = {0: rows, 2: height, 3: width}
+            shapes.append(tuple(sides[k] if axis is None else axis for k, axis in enumerate(axes)))
+        profiles[item.name] = Profile(*shapes)
     return profiles

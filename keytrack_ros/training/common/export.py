@@ -37,8 +37,8 @@ Batch = Mapping[str, npt.NDArray[Any]]
 """Arrays by name of the input, all of the same first dimension."""
 
 
-def traced_graph(network: nn.Module, batch: Batch, output: str) -> bytes:
-    """The network as an ONNX graph with a free first dimension.
+def traced_graph(network: nn.Module, batch: Batch, output: str, free_size: bool = False) -> bytes:
+    """The network as an ONNX graph with a free first dimension; with `free_size` also free height and width.
 
     Args:
         network: in evaluation mode; takes the tensors of a batch in their order.
@@ -57,7 +57,10 @@ def traced_graph(network: nn.Module, batch: Batch, output: str) -> bytes:
             stream,  # type: ignore[arg-type]
             input_names=list(batch),
             output_names=[output],
-            dynamic_axes={name: {0: "batch"} for name in (*batch, output)},
+            dynamic_axes={
+                **{name: {0: "batch", **({2: "height", 3: "width"} if free_size else {})} for name in batch},
+                output: {0: "batch"},
+            },
             opset_version=OPSET,
             dynamo=False,
         )
@@ -65,13 +68,18 @@ def traced_graph(network: nn.Module, batch: Batch, output: str) -> bytes:
 
 
 def checked_graph(
-    network: nn.Module, file: Path, batches: Sequence[Batch], output: str, tolerance: float = TOLERANCE
+    network: nn.Module,
+    file: Path,
+    batches: Sequence[Batch],
+    output: str,
+    tolerance: float = TOLERANCE,
+    free_size: bool = False,
 ) -> bytes:
     """`traced_graph` of the first batch, compared with torch on all of them.
 
     `file` is named in the error. Raises ModelError if the graph computes something else than the network.
     """
-    graph = traced_graph(network, batches[0], output)
+    graph = traced_graph(network, batches[0], output, free_size)
     with torch.no_grad():
         expected = [network(*(torch.from_numpy(array) for array in batch.values())).numpy() for batch in batches]
     _compare(file, "FP32 graph", outputs(graph, batches), expected, tolerance)
@@ -86,6 +94,7 @@ def export_onnx(
     output_name: str,
     half_weights: bool = True,
     samples: Sequence[FloatArray] = (),
+    free_size: bool = False,
 ) -> None:
     """Writes a network of one image input and one output as ONNX, compared with torch first.
 
@@ -100,6 +109,7 @@ def export_onnx(
         output_name: name of the output.
         half_weights: whether weights are stored as FP16.
         samples: batches [N, *input_shape] float32 on which the graph is compared, beside random ones.
+        free_size: whether height and width are free, too; the samples may then have others.
 
     Raises:
         ModelError: the graph computes something else than the network; nothing was written.
@@ -107,7 +117,7 @@ def export_onnx(
     network = copy.deepcopy(network).to("cpu", memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     random = [np.random.default_rng(n).normal(size=(n, *input_shape)).astype(np.float32) for n in (1, 3)]
     batches = [{input_name: images} for images in (np.zeros((2, *input_shape), np.float32), *random, *samples)]
-    graph = checked_graph(network, file, batches, output_name)
+    graph = checked_graph(network, file, batches, output_name, free_size=free_size)
     if half_weights:
         found, graph = outputs(graph, batches), with_half_weights(graph)
         _compare(file, "graph with FP16 weights", outputs(graph, batches), found, HALF_TOLERANCE)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from keytrack_ros.detection.nano import STRIDES, NanoDetector
 from keytrack_ros.inference.cards import DetectorCard, ImageInput, file_sha256, write_card
 from keytrack_ros.training.common.export import NO_LICENCE, export_onnx
@@ -20,7 +22,9 @@ def export_detector(
     name: str = "person_detector",
     licence: str = NO_LICENCE,
 ) -> list[Path]:
-    """Writes NAME.onnx and NAME.yaml for images of (width, height) `size`; the graph is compared with torch first.
+    """Writes NAME.onnx and NAME.yaml; the graph is compared with torch first.
+
+    The input may have any size; `size` (width, height) is the one that decides its number of pixels.
 
     Returns the two paths. Raises ModelError if the graph computes something else than the network.
     """
@@ -30,11 +34,12 @@ def export_detector(
         file=onnx_file.name,
         licence=licence,
         source=SOURCE,
-        input=ImageInput("image", size, "rgb", (INPUT_MEAN,) * 3, (INPUT_STD,) * 3),
+        input=ImageInput("image", size, "rgb", (INPUT_MEAN,) * 3, (INPUT_STD,) * 3, free_size=True),
         output="rows",
         strides=STRIDES,
         fill=FILL,
     )
-    export_onnx(network, onnx_file, card.input.name, (3, size[1], size[0]), card.output)
+    wide = np.random.default_rng(0).normal(size=(1, 3, 96, 160)).astype(np.float32)
+    export_onnx(network, onnx_file, card.input.name, (3, size[1], size[0]), card.output, samples=[wide], free_size=True)
     write_card(replace(card, sha256=file_sha256(onnx_file)), card_file)
     return [onnx_file, card_file]

@@ -23,7 +23,7 @@ class DetectorTrainOptions(Options):
     input_size: int = option(416, "side of the training images at the end, pixels", at_least=64, at_most=2048)
     export_width: int = option(
         544,
-        "width of the exported network's input, pixels; a wide one suits landscape cameras",
+        "width of the exported network's input, pixels; width times height is what cameras of other shapes get, too",
         at_least=64,
         at_most=4096,
     )
