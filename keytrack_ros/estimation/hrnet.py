@@ -38,6 +38,7 @@ SHAPES: dict[str, HRNetShape] = {
     "w48": HRNetShape(48),
     "w32": HRNetShape(32),
     "w16_small": HRNetShape(16, stem=32, bottlenecks=1, planes=32, modules=(1, 1, 1), blocks=2),
+    "w24_small": HRNetShape(24, stem=32, bottlenecks=1, planes=32, modules=(1, 1, 1), blocks=2),
 }
 """W48 and W32 as published; W16 is the small network that can be trained on a CPU."""
 

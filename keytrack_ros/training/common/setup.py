@@ -82,16 +82,27 @@ def average_into(averaged: nn.Module, network: nn.Module, decay: float) -> None:
 
 
 def averaged_weights(file: Path, network: nn.Module) -> dict[str, Tensor]:
-    """Weights to start from: the averaged ones in the checkpoint of another run, or those that were exported from one.
+    """Weights to start from: those of `trained_weights`, for this network.
 
     Raises DataError if the file is missing or damaged, or if they are of another network.
+    """
+    weights = trained_weights(file)
+    if _shapes(weights) != _shapes(network.state_dict()):
+        raise DataError(f"{file}: holds no averaged weights of such a network; name the checkpoint of a run like this")
+    return weights
+
+
+def trained_weights(file: Path) -> dict[str, Tensor]:
+    """The averaged weights in the checkpoint of a run, or those that were exported from one, of whatever network.
+
+    Raises DataError if the file is missing, damaged or something else.
     """
     content = read_tensors(file)
     try:
         weights = content["averaged"] if "averaged" in content else completed(content, file)
     except ModelError as error:
         raise DataError(str(error)) from None
-    if _shapes(weights) != _shapes(network.state_dict()):
+    if not all(isinstance(value, Tensor) for value in weights.values()):
         raise DataError(f"{file}: holds no averaged weights of such a network; name the checkpoint of a run like this")
     return {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
 

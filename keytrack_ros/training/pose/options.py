@@ -17,7 +17,7 @@ class PoseTrainOptions(Options):
     256×192, and 400 at the half resolution with which it begins.
     """
 
-    variant: str = option("w16_small", "network", choices=("w16_small", "w32", "w48"))
+    variant: str = option("w16_small", "network", choices=("w16_small", "w24_small", "w32", "w48"))
     width: int = option(192, "width of the crop, pixels; a multiple of 32", at_least=32, at_most=768)
     height: int = option(256, "height of the crop, pixels; a multiple of 32", at_least=32, at_most=1024)
     half_size_epochs: int = option(14, "first epochs, at half width and height", at_least=0, at_most=10_000)
@@ -59,8 +59,9 @@ class PoseTrainOptions(Options):
     )
     start: str = option(
         "",
-        "checkpoint.pt of a run, whose averaged weights are used, the .pt of an exported network, or an HRNet "
-        "checkpoint (.pth, of ImageNet, COCO or PoseTrack), whose backbone is used; empty = random weights",
+        "checkpoint.pt of a run, whose averaged weights are used, the .pt of an exported network (either may be of a "
+        "narrower one), or an HRNet checkpoint (.pth, of ImageNet, COCO or PoseTrack), whose backbone is used; empty = "
+        "random weights",
     )
     seed: int = option(1, "of weights, samples and augmentation", at_least=0, at_most=2**31 - 1)
     precision: str = option(

@@ -20,6 +20,7 @@ from keytrack_ros.training.common.setup import average_into, averaged_weights, c
 from keytrack_ros.training.pose.data import load_people  # noqa: E402
 from keytrack_ros.training.pose.export import export_pose  # noqa: E402
 from keytrack_ros.training.pose.options import PoseTrainOptions  # noqa: E402
+from keytrack_ros.training.pose.start import start_weights  # noqa: E402
 from keytrack_ros.training.pose.training import (  # noqa: E402
     PoseTraining,
     heatmap_loss,
@@ -93,6 +94,23 @@ def test_a_run_may_begin_with_a_network_that_ships_and_keep_its_stem(data, tmp_p
     for name in ("conv1.weight", "bn1.running_mean", "layer1.0.conv1.weight"):
         assert torch.allclose(after[name], before[name], rtol=1e-3)  # stored as FP16
     assert not torch.allclose(after["final_layer.weight"], before["final_layer.weight"], rtol=1e-3)
+
+
+def test_a_wider_network_begins_with_what_a_narrower_one_computes(tmp_path):
+    torch.manual_seed(0)
+    narrow = build_hrnet("w16_small", skeleton.COUNT).eval()
+    torch.nn.init.normal_(narrow.final_layer.weight, std=0.5)
+    torch.save({"averaged": narrow.state_dict()}, tmp_path / "narrow.pt")
+    wide = build_hrnet("w24_small", skeleton.COUNT).eval()
+    wide.load_state_dict(start_weights(tmp_path / "narrow.pt", wide))
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = narrow(images)
+        assert (wide(images) - expected).abs().max() < 1e-5 * expected.abs().max()
+    assert wide.stage4[0].branches[3][0].conv1.weight[128:].abs().max() > 0  # new channels can learn
+    torch.save({"averaged": wide.state_dict()}, tmp_path / "wide.pt")
+    with pytest.raises(DataError, match=r"wide\.pt: holds no averaged weights of such a network or a narrower one"):
+        start_weights(tmp_path / "wide.pt", narrow)
 
 
 def test_exported_convolutions_are_stored_once_and_torch_computes_what_the_graph_computes(tmp_path):
