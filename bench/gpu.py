@@ -170,7 +170,7 @@ def floor(
 def measure(
     device: Annotated[str, typer.Option(help="cuda or cpu")] = "cuda",
     frames: Annotated[int, typer.Option(help="that are timed, of each camera")] = 2000,
-    pose: Annotated[str, typer.Option(help="w48, w32 or w16_small")] = "w48",
+    pose: Annotated[str, typer.Option(help="w48, w32, w24_small or w16_small")] = "w48",
     width: Annotated[int, typer.Option(help="of a crop, pixels")] = 288,
     height: Annotated[int, typer.Option(help="of a crop, pixels")] = 384,
     flip_test: Annotated[bool, typer.Option(help="average with the mirrored crop")] = True,

@@ -40,14 +40,14 @@ SHAPES: dict[str, HRNetShape] = {
     "w16_small": HRNetShape(16, stem=32, bottlenecks=1, planes=32, modules=(1, 1, 1), blocks=2),
     "w24_small": HRNetShape(24, stem=32, bottlenecks=1, planes=32, modules=(1, 1, 1), blocks=2),
 }
-"""W48 and W32 as published; W16 is the small network that can be trained on a CPU."""
+"""W48 and W32 as published; the small W16 and W24 can be trained on a CPU."""
 
 
 def build_hrnet(variant: str, outputs: int = 17) -> nn.Module:
     """A network with random weights: [N, 3, h, w] → heatmaps [N, outputs, h/4, w/4]; h and w are multiples of 32.
 
     Args:
-        variant: `w48`, `w32` or `w16_small`.
+        variant: `w48`, `w32`, `w24_small` or `w16_small`.
         outputs: heatmaps; 17 in the published checkpoints (COCO, PoseTrack 2018), 15 for the keypoints of PoseTrack.
 
     Raises:

@@ -35,7 +35,7 @@ def test_parameter_counts(variant: str, outputs: int, expected: int) -> None:
     assert parameters(on_meta(variant, outputs)) == expected
 
 
-@pytest.mark.parametrize("variant", ["w48", "w32", "w16_small"])
+@pytest.mark.parametrize("variant", ["w48", "w32", "w16_small", "w24_small"])
 def test_heatmaps_have_a_quarter_of_the_crops_size(variant: str) -> None:
     heatmaps = on_meta(variant, 15)(torch.zeros(2, 3, 256, 192, device="meta"))
     assert heatmaps.shape == (2, 15, 64, 48)
@@ -46,5 +46,5 @@ def test_the_small_network_is_small() -> None:
 
 
 def test_an_unknown_variant_is_refused() -> None:
-    with pytest.raises(ModelError, match="HRNet variant 'w64' is not known; known are w48, w32, w16_small"):
+    with pytest.raises(ModelError, match="HRNet variant 'w64' is not known; known are w48, w32, w16_small, w24_small"):
         build_hrnet("w64")
