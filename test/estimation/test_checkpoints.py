@@ -140,7 +140,8 @@ def test_missing_unexpected_and_misshaped_entries_are_named(tmp_path: Path, weig
 
 def test_another_width_is_refused(tmp_path: Path, weights: Weights) -> None:
     text = refusal(saved(tmp_path, weights | {"final_layer.weight": torch.zeros(17, 40, 1, 1)}))
-    assert text == "its final layer reads 40 channels; HRNets that are known: w48 (48), w32 (32), w16_small (16), w24_small (24)"
+    known = "w48 (48), w32 (32), w16_small (16), w24_small (24)"
+    assert text == f"its final layer reads 40 channels; HRNets that are known: {known}"
 
 
 def test_a_head_of_several_layers_is_refused(tmp_path: Path, weights: Weights) -> None:
