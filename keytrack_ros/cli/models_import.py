@@ -233,7 +233,9 @@ def _export(weights: Path, card: PoseCard, folder: Path, half: bool, image: Path
         raise OptionError(f"--size {width}x{height}: HRNet needs multiples of {_STEP}")
     samples = [] if image is None else [_crops(image, card)]
     network = load_hrnet(weights).network
-    export_onnx(network, folder / card.file, card.input.name, (3, height, width), card.output, half, samples)
+    export_onnx(
+        network, folder / card.file, card.input.name, (3, height, width), card.output, 16 if half else 32, samples
+    )
     parameters = sum(parameter.numel() for parameter in network.parameters())
     card = replace(
         card,

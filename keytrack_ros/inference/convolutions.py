@@ -32,9 +32,10 @@ def convolutions(file: Path) -> dict[str, FloatArray]:
     except Exception as error:  # whatever protobuf raises for a damaged file
         raise ModelError(f"{file}: not an ONNX file: {' '.join(str(error).split())[:150]}") from None
     arrays = {item.name: onnx.numpy_helper.to_array(item) for item in graph.initializer}
-    for node in graph.node:  # weights may be stored as FP16 and cast; equal ones are stored once
-        if node.op_type in ("Cast", "Identity") and node.input[0] in arrays:
-            arrays[node.output[0]] = arrays[node.input[0]]
+    for node in graph.node:  # weights may be stored as FP16, or in 8 bits with factors; equal ones are stored once
+        if node.op_type in ("Cast", "Identity", "Mul") and all(name in arrays for name in node.input):
+            values = [arrays[name].astype(np.float32) for name in node.input]
+            arrays[node.output[0]] = values[0] if len(values) == 1 else values[0] * values[1]
     found: dict[str, FloatArray] = {}
     for node in graph.node:
         if node.op_type == "Conv":

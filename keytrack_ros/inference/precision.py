@@ -34,7 +34,7 @@ def graph_in(network: Path, precision: str) -> bytes:
 
 
 def folded(network: Path) -> Any:
-    """The network as onnx.ModelProto, with casts of stored weights carried out."""
+    """The network as onnx.ModelProto, with casts and factors of stored weights carried out."""
     try:
         import onnx
         from onnx import numpy_helper
@@ -46,11 +46,16 @@ def folded(network: Path) -> Any:
         raise ModelError(f"{network}: not a network: {' '.join(str(error).split())[:200]}") from None
     stored = {item.name: item for item in model.graph.initializer}
     for node in list(model.graph.node):
-        if node.op_type != "Cast" or node.input[0] not in stored:
+        if node.op_type not in ("Cast", "Mul") or not all(name in stored for name in node.input):
             continue
-        to = next(attribute.i for attribute in node.attribute if attribute.name == "to")
-        values = numpy_helper.to_array(stored[node.input[0]]).astype(onnx.helper.tensor_dtype_to_np_dtype(to))
-        model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values), node.output[0]))
+        values = [numpy_helper.to_array(stored[name]) for name in node.input]
+        if node.op_type == "Cast":
+            to = next(attribute.i for attribute in node.attribute if attribute.name == "to")
+            result = values[0].astype(onnx.helper.tensor_dtype_to_np_dtype(to))
+        else:
+            result = values[0] * values[1]
+        stored[node.output[0]] = numpy_helper.from_array(np.ascontiguousarray(result), node.output[0])
+        model.graph.initializer.append(stored[node.output[0]])
         model.graph.node.remove(node)
     used = {name for node in model.graph.node for name in node.input}
     for item in list(model.graph.initializer):

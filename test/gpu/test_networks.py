@@ -67,7 +67,7 @@ def test_cameras_of_two_shapes_get_the_boxes_that_the_host_finds(device: torch.d
 
 def test_widths_and_depths_of_a_detector_are_seen_from_its_file(tmp_path: Path) -> None:
     network = with_statistics(NanoDetector((4, 8, 8, 12, 16), (1, 1, 2, 3), 8))
-    export_onnx(network, tmp_path / "mine.onnx", "image", (3, 64, 96), "rows", half_weights=False)
+    export_onnx(network, tmp_path / "mine.onnx", "image", (3, 64, 96), "rows", weight_bits=32)
     card = DetectorCard(name="mine", file="mine.onnx", input=ImageInput("image", (96, 64)), output="rows")
     images = torch.randn(2, 3, 64, 96)
     with torch.inference_mode():

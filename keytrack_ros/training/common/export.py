@@ -24,14 +24,19 @@ OPSET = 17
 TOLERANCE = 1e-4
 """Largest difference between the FP32 graph and torch, as a part of the output's largest value (at least 1)."""
 
-HALF_TOLERANCE = 2e-2
-"""The same between the graph with FP16 weights and the FP32 graph."""
+ROUNDED_TOLERANCE = {32: 0.0, 16: 2e-2, 8: 0.2}
+"""The same between the graph with weights of so many bits and the FP32 graph."""
 
 NO_LICENCE = "not stated by its trainer; the terms of the data and of the teachers that were used apply"
 """Licence in the model file of a run that names none."""
 
 MIN_HALF_SIZE = 256
 """Smaller arrays (most biases) stay FP32."""
+
+MIN_BYTE_SIZE = 1024
+"""Smaller kernels (output layers) are not rounded to 8 bits."""
+
+_LARGEST_BYTE = 127
 
 Batch = Mapping[str, npt.NDArray[Any]]
 """Arrays by name of the input, all of the same first dimension."""
@@ -92,14 +97,15 @@ def export_onnx(
     input_name: str,
     input_shape: tuple[int, int, int],
     output_name: str,
-    half_weights: bool = True,
+    weight_bits: int = 16,
     samples: Sequence[FloatArray] = (),
     free_size: bool = False,
 ) -> None:
     """Writes a network of one image input and one output as ONNX, compared with torch first.
 
-    The number of images is free; input, output and all computation are FP32. With `half_weights` the weights are
-    stored as FP16 and cast when the file is loaded (ONNX Runtime folds the casts): half the size, the same speed.
+    The number of images is free; input, output and all computation are FP32. Weights may be stored as FP16, or those of
+    convolutions in 8 bits with a factor for each output channel, and are made FP32 when the file is loaded (ONNX
+    Runtime folds that): a half or a quarter of the size, the same speed.
 
     Args:
         network: [N, *input_shape] float32 → [N, …] float32; it is not changed.
@@ -107,7 +113,7 @@ def export_onnx(
         input_name: name of the input.
         input_shape: channels, height, width.
         output_name: name of the output.
-        half_weights: whether weights are stored as FP16.
+        weight_bits: of stored weights: 32, 16 or 8.
         samples: batches [N, *input_shape] float32 on which the graph is compared, beside random ones.
         free_size: whether height and width are free, too; the samples may then have others.
 
@@ -118,9 +124,11 @@ def export_onnx(
     random = [np.random.default_rng(n).normal(size=(n, *input_shape)).astype(np.float32) for n in (1, 3)]
     batches = [{input_name: images} for images in (np.zeros((2, *input_shape), np.float32), *random, *samples)]
     graph = checked_graph(network, file, batches, output_name, free_size=free_size)
-    if half_weights:
-        found, graph = outputs(graph, batches), with_half_weights(graph)
-        _compare(file, "graph with FP16 weights", outputs(graph, batches), found, HALF_TOLERANCE)
+    if weight_bits < 32:
+        found = outputs(graph, batches)
+        graph = with_half_weights(graph) if weight_bits == 16 else with_byte_weights(graph)
+        rounded = outputs(graph, batches)
+        _compare(file, f"graph with weights of {weight_bits} bits", rounded, found, ROUNDED_TOLERANCE[weight_bits])
     write_graph(graph, file)
 
 
@@ -158,6 +166,34 @@ def with_half_weights(graph: bytes) -> bytes:
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def with_byte_weights(graph: bytes) -> bytes:
+    """An ONNX graph whose weights of convolutions are stored in 8 bits, each followed by a cast and a multiplication.
+
+    Symmetric, with a factor for each output channel: the rounding of `inference.quantization`, so that an INT8 network
+    made from it has the same weights. Small arrays stay FP32, output layers among them.
+    """
+    model = onnx.load_from_string(graph)
+    kernels = {node.input[1] for node in model.graph.node if node.op_type == "Conv"}
+    nodes = []
+    for weights in list(model.graph.initializer):
+        name, values = weights.name, numpy_helper.to_array(weights)
+        if name not in kernels or values.dtype != np.float32 or values.size < MIN_BYTE_SIZE:
+            continue
+        largest = np.abs(values).max(axis=tuple(range(1, values.ndim)), keepdims=True)
+        factors = (np.where(largest > 0, largest, 1) / _LARGEST_BYTE).astype(np.float32)
+        stored, scale, cast = (f"{name}.{part}" for part in ("byte", "factor", "cast"))
+        rounded = np.rint(values / factors).astype(np.int8)
+        weights.CopyFrom(numpy_helper.from_array(rounded, stored))
+        model.graph.initializer.append(numpy_helper.from_array(factors, scale))
+        nodes.append(onnx.helper.make_node("Cast", [stored], [cast], to=onnx.TensorProto.FLOAT))
+        nodes.append(onnx.helper.make_node("Mul", [cast, scale], [name]))
+    rest = [*nodes, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(rest)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
 

@@ -21,7 +21,7 @@ from keytrack_ros.training.common.checkpoint import load_checkpoint, save_checkp
 from keytrack_ros.training.common.log import Panel, draw_curves, write_log
 from keytrack_ros.training.common.setup import training_device
 
-CHANGEABLE = ("threads", "device", "checkpoint_minutes", "loaders", "licence")
+CHANGEABLE = ("threads", "device", "checkpoint_minutes", "loaders", "licence", "weight_bits")
 """Options that may change when a run is resumed: how fast and where, or what is done after the last step."""
 
 

@@ -21,10 +21,12 @@ def export_detector(
     size: tuple[int, int],
     name: str = "person_detector",
     licence: str = NO_LICENCE,
+    weight_bits: int = 16,
 ) -> list[Path]:
     """Writes NAME.onnx and NAME.yaml; the graph is compared with torch first.
 
-    The input may have any size; `size` (width, height) is the one that decides its number of pixels.
+    The input may have any size; `size` (width, height) is the one that decides its number of pixels. `weight_bits`: see
+    `export_onnx`.
 
     Returns the two paths. Raises ModelError if the graph computes something else than the network.
     """
@@ -40,6 +42,7 @@ def export_detector(
         fill=FILL,
     )
     wide = np.random.default_rng(0).normal(size=(1, 3, 96, 160)).astype(np.float32)
-    export_onnx(network, onnx_file, card.input.name, (3, size[1], size[0]), card.output, samples=[wide], free_size=True)
+    shape = (3, size[1], size[0])
+    export_onnx(network, onnx_file, card.input.name, shape, card.output, weight_bits, [wide], free_size=True)
     write_card(replace(card, sha256=file_sha256(onnx_file)), card_file)
     return [onnx_file, card_file]

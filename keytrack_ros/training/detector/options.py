@@ -67,6 +67,12 @@ class DetectorTrainOptions(Options):
     threads: int = option(0, "cores that torch may use; 0 = all", at_least=0, at_most=1024)
     device: str = option("auto", "auto takes a GPU where there is one", choices=("auto", "cpu", "cuda"))
     licence: str = option("", "terms of the weights, for the model file; those of the data and teachers that were used")
+    weight_bits: int = option(
+        16,
+        "bits of a stored weight, 8, 16 or 32; 8 halves the file, with a factor for each channel",
+        at_least=8,
+        at_most=32,
+    )
     checkpoint_minutes: float = option(2.0, "time between checkpoints", at_least=0.01, at_most=1440.0)
 
     def __post_init__(self) -> None:
@@ -79,6 +85,8 @@ class DetectorTrainOptions(Options):
 
         if self.start.endswith(".onnx") and self.batch_norm:
             raise OptionError("start: an exported network has no batch normalisation; add --no-batch-norm")
+        if self.weight_bits not in (8, 16, 32):
+            raise OptionError(f"weight_bits: {self.weight_bits} is none of 8, 16 and 32")
         self.source_shares  # noqa: B018, raises for what it cannot read
 
     @property

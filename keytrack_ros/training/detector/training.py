@@ -147,7 +147,8 @@ class DetectorTraining(TrainingRun[DetectorEpoch]):
 
     def export(self) -> list[Path]:
         size = self.options.export_width, self.options.export_height
-        return export_detector(self.averaged, self.folder, size, licence=self.options.licence or NO_LICENCE)
+        licence = self.options.licence or NO_LICENCE
+        return export_detector(self.averaged, self.folder, size, licence=licence, weight_bits=self.options.weight_bits)
 
     def parts(self) -> Mapping[str, Part]:
         return {"network": self.network, "averaged": self.averaged, "optimiser": self._optimiser}

@@ -20,8 +20,8 @@ SOURCE = "keytrack train pose"
 def export_pose(network: nn.Module, folder: Path, options: PoseTrainOptions, licence: str = NO_LICENCE) -> list[Path]:
     """Writes NAME.onnx, NAME.pt and NAME.yaml into `folder`; `w16_small` becomes hrnet_w16.
 
-    Convolutions are stored once, as FP16 in the ONNX file; NAME.pt has the batch normalisation that is folded into them
-    there, see `keytrack_ros.estimation.checkpoints.completed`. All arithmetic is FP32.
+    Convolutions are stored once, in the ONNX file; NAME.pt has the batch normalisation that is folded into them there,
+    see `keytrack_ros.estimation.checkpoints.completed`. All arithmetic is FP32.
 
     Raises ModelError if the graph computes something else than the network.
     """
@@ -41,7 +41,8 @@ def export_pose(network: nn.Module, folder: Path, options: PoseTrainOptions, lic
         flip_shift=0,
     )
     file = folder / card.file
-    export_onnx(network, file, card.input.name, (3, options.height, options.width), card.output)
+    shape = (3, options.height, options.width)
+    export_onnx(network, file, card.input.name, shape, card.output, options.weight_bits)
     normalisation = {
         f"{name}.{key}": value
         for name, module in network.named_modules()

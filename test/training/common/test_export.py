@@ -11,6 +11,8 @@ from torch import nn
 
 from keytrack_ros.errors import ModelError
 from keytrack_ros.inference.cards import DetectorCard, ImageInput, load_card, write_card
+from keytrack_ros.inference.convolutions import convolutions
+from keytrack_ros.inference.precision import folded
 from keytrack_ros.training.common.export import export_onnx, with_half_weights
 
 
@@ -21,7 +23,7 @@ def small_network() -> nn.Module:
 
 def test_any_number_of_images_gives_what_torch_gives(tmp_path: Path) -> None:
     network, file = small_network(), tmp_path / "net.onnx"
-    export_onnx(network, file, "image", (3, 16, 24), "maps", half_weights=False)
+    export_onnx(network, file, "image", (3, 16, 24), "maps", weight_bits=32)
     session = ort.InferenceSession(file, providers=["CPUExecutionProvider"])
     for count in (1, 5):
         images = np.random.default_rng(count).random((count, 3, 16, 24), np.float32)
@@ -39,6 +41,32 @@ def test_half_weights_are_stored_as_fp16_and_used_as_fp32(tmp_path: Path) -> Non
     assert all(stored[name] == onnx.TensorProto.FLOAT16 for name in kernels)
     session = ort.InferenceSession(file, providers=["CPUExecutionProvider"])
     assert session.run(None, {"image": np.zeros((1, 3, 16, 24), np.float32)})[0].dtype == np.float32
+
+
+def test_byte_weights_have_a_factor_for_each_channel_and_are_read_back_rounded(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 64, 3), nn.ReLU(), nn.Conv2d(64, 2, 1))
+    with torch.no_grad():
+        network[0].weight[0] = 0  # a channel that is not used
+        network[0].weight[1] *= 100
+    file = tmp_path / "net.onnx"
+    export_onnx(network, file, "image", (3, 16, 24), "maps", weight_bits=8)
+    stored = {w.name: w for w in onnx.load(file).graph.initializer}
+    (byte,) = [name for name in stored if name.endswith(".byte")]  # the output layer of 128 weights stays
+    assert stored[byte].data_type == onnx.TensorProto.INT8
+    assert file.stat().st_size < 64 * 27 * 1.8 + 1500
+    weights, found = network[0].weight.detach().numpy(), convolutions(file)
+    largest = np.abs(weights).max((1, 2, 3), keepdims=True)
+    assert (np.abs(found["0.weight"] - weights) <= 0.501 * largest / 127).all()
+    assert np.array_equal(found["2.weight"], network[2].weight.detach().numpy())
+    plain = {w.name: onnx.numpy_helper.to_array(w) for w in folded(file).graph.initializer}
+    assert np.array_equal(plain[byte.removesuffix(".byte")], found["0.weight"])
+    with torch.no_grad():
+        network[0].weight.copy_(torch.from_numpy(found["0.weight"]))
+        images = torch.randn(2, 3, 16, 24)
+        expected = network(images).numpy()
+    session = ort.InferenceSession(file, providers=["CPUExecutionProvider"])
+    assert np.allclose(session.run(None, {"image": images.numpy()})[0], expected, atol=1e-4)
 
 
 def test_weights_that_fp16_cannot_hold_stay_fp32() -> None:
