@@ -5,12 +5,13 @@
 Frames are composed: people of the video, as the detector finds them, are pasted onto an empty 1280 × 720 canvas and
 drift. The detector runs on these frames; the later stages are given everybody's box, so that their work is that of
 exactly so many people. Frames of different numbers come in turns, so that what else the machine does meets all alike.
-The plot needs Matplotlib.
+Where the CPU has instructions for INT8, the same is measured with FP32 networks, in turns, too. The plot needs
+Matplotlib.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,7 @@ from rich.table import Table
 
 from keytrack_ros.detection import Detector
 from keytrack_ros.estimation import Estimator
+from keytrack_ros.inference.cpu import has_int8_instructions
 from keytrack_ros.inference.options import InferenceOptions
 from keytrack_ros.matching.open_matcher import open_matcher
 from keytrack_ros.media.sources import open_source
@@ -97,7 +99,7 @@ class Stages:
                 carried = not_detected(carried_boxes(self._previous, SIZE, self._options), boxes, self._options)
         with timed(seconds, "pose estimation"):
             poses = self._estimator.estimate(image, np.concatenate([boxes, carried]))
-        with timed(seconds, "TOKS", more=True):
+        with timed(seconds, "TOKS"):
             poses = poses.with_fields(carried=np.arange(len(poses)) >= len(boxes))
             poses = poses[keep_best(poses, self._options)]
         with timed(seconds, "matching"):
@@ -105,27 +107,28 @@ class Stages:
         return [1e3 * seconds[stage] for stage in STAGES]
 
 
-def measured(video: Path, repeats: int, threads: int) -> Iterator[tuple[int, FloatArray]]:
-    """For each number of people [repeats, stages] milliseconds."""
-    inference = InferenceOptions(device="cpu", threads=threads)
-    detector, estimator = Detector(inference=inference), Estimator(inference=inference)
-    matcher = open_matcher(inference=inference)
-    pictures = cut_out(detector, video, max(PEOPLE))
-    if not pictures:
-        raise typer.BadParameter(f"the detector finds nobody in {video}")
-    runs = {
-        people: Stages(detector, estimator, PoseTracker(TrackerOptions(), matcher), Crowd(pictures, people))
-        for people in PEOPLE
-    }
+def measured(video: Path, repeats: int, threads: int, precisions: Sequence[str]) -> Iterator[tuple[int, FloatArray]]:
+    """For each number of people [precisions, repeats, stages] milliseconds."""
+    runs: dict[tuple[str, int], Stages] = {}
+    for precision in precisions:
+        inference = InferenceOptions(device="cpu", threads=threads, precision=precision)
+        detector, estimator = Detector(inference=inference), Estimator(inference=inference)
+        matcher = open_matcher(inference=inference)
+        pictures = cut_out(detector, video, max(PEOPLE))
+        if not pictures:
+            raise typer.BadParameter(f"the detector finds nobody in {video}")
+        for people in PEOPLE:
+            tracker = PoseTracker(TrackerOptions(), matcher)
+            runs[precision, people] = Stages(detector, estimator, tracker, Crowd(pictures, people))
     warm_up = TrackerOptions().delta + 1
-    times: dict[int, list[list[float]]] = {people: [] for people in PEOPLE}
+    times: dict[tuple[str, int], list[list[float]]] = {key: [] for key in runs}
     for number in range(warm_up + repeats):
-        for people, stages in runs.items():
+        for key, stages in runs.items():
             spent = stages.run(number)
             if number >= warm_up:
-                times[people].append(spent)
+                times[key].append(spent)
     for people in PEOPLE:
-        yield people, np.array(times[people])
+        yield people, np.array([times[precision, people] for precision in precisions])
 
 
 def plot(file: Path, medians: dict[int, FloatArray]) -> None:
@@ -154,13 +157,17 @@ def main(
     plot_file: Annotated[Path | None, typer.Option("--plot", help="PNG to write")] = None,
 ) -> None:
     """Median and 95th percentile of every stage for 1 to 50 people."""
-    table = Table("people", *(f"{stage}, ms" for stage in STAGES), "all, ms")
+    precisions = ("auto", "fp32") if has_int8_instructions() else ("auto",)
+    columns = ["people", *(f"{stage}, ms" for stage in STAGES), "all, ms"]
+    columns += ["all, FP32, ms", "FP32 / this"] if len(precisions) > 1 else []
+    table = Table(*columns)
     medians = {}
-    for people, times in measured(video, repeats, threads):
-        medians[people] = np.median(times, 0)
-        columns = np.concatenate([times, times.sum(1, keepdims=True)], 1)
-        pairs = zip(np.median(columns, 0), np.percentile(columns, 95, axis=0), strict=True)
-        table.add_row(str(people), *(f"{median:.1f} · {high:.1f}" for median, high in pairs))
+    for people, times in measured(video, repeats, threads, precisions):
+        medians[people] = np.median(times[0], 0)
+        cells = [*times[0].T, *times.sum(2)]  # of each stage, then of all, in each precision
+        row = [f"{np.median(cell):.1f} · {np.percentile(cell, 95):.1f}" for cell in cells]
+        row += [f"{np.median(cells[-1]) / np.median(cells[-2]):.2f}"] if len(precisions) > 1 else []
+        table.add_row(str(people), *row)
     console = Console(width=120)
     console.print(f"{repeats} frames each, median · p95; cores that a network may use: {threads or 'all'}")
     console.print(table)
