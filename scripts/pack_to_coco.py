@@ -1,7 +1,7 @@
 """Brings the data pack into COCO form, once: images as files, boxes or keypoints as COCO JSON.
 
     python scripts/pack_to_coco.py boxes PACK OUT          for the detector (docs/models/person_detector.md)
-    python scripts/pack_to_coco.py keypoints PACK OUT      for the pose network (docs/models/hrnet_w16.md)
+    python scripts/pack_to_coco.py keypoints PACK OUT      for the pose network (docs/models/hrnet_w24.md)
 
 Writes OUT/images/SOURCE/*.jpg and OUT/annotations/SOURCE_train.json (and SOURCE_val.json where a part is held back).
 The cards describe the sources, their licences and the teachers.

@@ -35,7 +35,7 @@ WHEEL_HOLDS = (
     r"keytrack_ros/msg/_tracked_pose_array\.py",
     r"keytrack_ros/.*typesupport_fastrtps_c.*\.so",
     r"keytrack_ros/models/person_detector\.onnx",
-    r"keytrack_ros/models/hrnet_w16\.onnx",
+    r"keytrack_ros/models/hrnet_w24\.onnx",
     r"keytrack_ros/models/pose_entailment\.onnx",
     r".*share/keytrack_ros/config/tracker\.yaml",
     r".*share/keytrack_ros/launch/tracker\.launch\.py",

@@ -29,7 +29,7 @@ def _only_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_detector_and_estimator_need_nothing_else() -> None:
     detector, estimator = Detector(), Estimator()
-    assert (detector.card.name, estimator.card.name) == ("person_detector", "hrnet_w16")
+    assert (detector.card.name, estimator.card.name) == ("person_detector", "hrnet_w24")
     assert detector.card.path.parent == estimator.card.path.parent == PACKAGE_MODELS
     frame = np.full((480, 640, 3), 90, np.uint8)
     boxes, scores = detector.detect(frame)
@@ -40,7 +40,7 @@ def test_detector_and_estimator_need_nothing_else() -> None:
 
 
 def test_together_they_are_small() -> None:
-    networks = [PACKAGE_MODELS / f"{name}.onnx" for name in ("person_detector", "hrnet_w16")]
+    networks = [PACKAGE_MODELS / f"{name}.onnx" for name in ("person_detector", "hrnet_w24")]
     assert sum(file.stat().st_size for file in networks) <= 12e6
 
 
@@ -49,7 +49,7 @@ def test_all_that_ships_is_below_12_megabytes() -> None:
 
 
 def test_their_terms_are_stated() -> None:
-    for name in ("person_detector", "hrnet_w16"):
+    for name in ("person_detector", "hrnet_w24"):
         assert "non-commercial" in load_card(PACKAGE_MODELS / f"{name}.yaml").licence
 
 

@@ -81,7 +81,7 @@ NETWORKS = {
         _IMAGES,
         "people",
         "Train HRNet on images of people with keypoints.\n\n"
-        + _RUN_FOLDER.format(files="hrnet_w16.onnx, .pt and .yaml (or w32, w48)"),
+        + _RUN_FOLDER.format(files="hrnet_w16.onnx, .pt and .yaml (or w24, w32, w48)"),
     ),
 }
 

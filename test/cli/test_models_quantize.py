@@ -148,7 +148,7 @@ def test_what_cannot_be_quantised_is_refused_with_the_reason(pictures, tmp_path)
         ((toy.DETECTOR, "--images", few), "1 frames; at least 50 are needed"),
         (("h15", "--images", tmp_path / "nothing"), "nothing"),
         (("pose_entailment", "--images", pictures), "matchers stay FP32"),
-        (("hrnet_w16_int8", "--images", pictures), "is an INT8 network already"),
+        (("hrnet_w24_int8", "--images", pictures), "is an INT8 network already"),
         (("none", "--images", pictures), "there is no network 'none'"),
     ):
         code, output = quantize(*arguments)
@@ -182,7 +182,7 @@ def test_the_shipped_int8_networks_belong_to_the_shipped_fp32_networks(kind):
 def test_a_named_int8_network_runs_anywhere_as_it_is(caplog, tmp_path, monkeypatch):
     set_flags(tmp_path, monkeypatch, "fpu")
     with caplog.at_level(logging.INFO):
-        Estimator(EstimatorOptions(model="hrnet_w16_int8"), InferenceOptions(device="cpu", threads=1))
-    assert "hrnet_w16_int8.onnx runs on ONNX Runtime" in caplog.text
+        Estimator(EstimatorOptions(model="hrnet_w24_int8"), InferenceOptions(device="cpu", threads=1))
+    assert "hrnet_w24_int8.onnx runs on ONNX Runtime" in caplog.text
     with pytest.raises(ModelError, match="no pose network 'none'"):
         Estimator(EstimatorOptions(model="none"))

@@ -283,4 +283,4 @@ def test_models_list_says_what_is_used_and_what_is_missing(tmp_path: Path, netwo
     (damaged / "toy_pose.onnx").write_bytes(b"cut off")
     result = keytrack("models", "list", "--models", damaged)
     assert "toy_pose: toy_pose.onnx is damaged, or another network" in result.stdout
-    assert "hrnet_w16 (used)" in result.stdout
+    assert "hrnet_w24 (used)" in result.stdout

@@ -75,24 +75,64 @@ def test_crops_are_bilinear_at_places_that_are_right_to_a_fiftieth_of_a_pixel(
 
 # With OpenCV 5.0, ONNX Runtime 1.32 and NumPy 2.4 on x86-64: of each person the keypoints that score at least 0.5.
 RECORDED = [
-    {1: (642.5, 116.5)},
+    {1: (643.1, 117.1), 2: (643.7, 109.3), 3: (646.8, 119.0), 4: (638.9, 119.6), 5: (647.4, 126.2)},
     {
+        0: (434.4, 200.4),
         3: (445.4, 201.7),
-        5: (451.5, 214.7),
+        5: (451.5, 215.4),
         6: (448.8, 215.4),
-        7: (452.2, 226.3),
+        9: (448.1, 227.0),
         10: (447.4, 226.3),
+        11: (447.4, 242.7),
         12: (446.8, 242.7),
+        13: (450.9, 262.6),
+        14: (450.2, 263.2),
     },
-    {1: (475.3, 198.6), 3: (469.4, 201.3), 4: (480.0, 199.3), 5: (469.4, 211.2), 6: (485.3, 211.2), 9: (475.3, 219.2)}
-    | {10: (477.3, 219.2), 11: (480.7, 237.8), 12: (469.4, 237.8)},
-    {1: (663.1, 122.4), 3: (667.1, 123.5), 4: (659.6, 123.5), 5: (667.1, 131.0), 8: (660.8, 136.8), 9: (664.8, 135.6)}
-    | {10: (662.5, 135.6)},
-    {1: (84.9, 90.5)},
+    {
+        1: (475.3, 199.3),
+        3: (469.4, 202.6),
+        4: (480.7, 199.3),
+        5: (467.4, 210.6),
+        8: (487.3, 216.5),
+        9: (474.7, 219.9),
+        10: (479.3, 219.2),
+        11: (480.7, 237.8),
+        12: (469.4, 238.5),
+        13: (463.4, 247.8),
+    },
+    {
+        0: (665.4, 118.3),
+        1: (663.6, 121.8),
+        2: (664.8, 110.3),
+        3: (667.1, 123.5),
+        4: (659.6, 123.5),
+        5: (667.1, 131.6),
+        6: (658.5, 131.6),
+        8: (661.3, 137.3),
+        9: (664.2, 137.3),
+        10: (661.9, 137.9),
+        11: (664.2, 151.2),
+        12: (662.5, 151.2),
+        13: (665.9, 163.3),
+    },
+    {1: (84.9, 90.5), 3: (88.9, 91.6), 13: (88.2, 120.6)},
     {},
-    {0: (404.2, 201.7), 1: (399.3, 206.7), 2: (401.0, 192.8), 3: (404.2, 209.6), 4: (391.4, 210.3), 5: (405.0, 222.4)}
-    | {6: (388.6, 221.7), 7: (404.2, 230.3), 9: (401.4, 231.7), 10: (396.4, 232.4), 11: (403.5, 250.9)}
-    | {12: (396.4, 249.5)},
+    {
+        0: (404.2, 202.5),
+        1: (399.3, 206.7),
+        2: (401.0, 192.8),
+        3: (404.2, 209.6),
+        4: (391.4, 211.0),
+        5: (405.0, 223.8),
+        6: (390.0, 223.1),
+        7: (404.2, 230.3),
+        9: (401.4, 232.4),
+        10: (395.7, 233.1),
+        11: (403.5, 250.9),
+        12: (394.3, 248.8),
+        13: (405.7, 270.2),
+        14: (393.5, 263.8),
+    },
 ]
 
 
@@ -100,14 +140,14 @@ def test_keypoints_of_the_shipped_network_are_the_recorded_ones(
     street: ImageArray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # no network of the user's
-    network = EstimatorOptions(model=str(PACKAGE_MODELS / "hrnet_w16.yaml"))
+    network = EstimatorOptions(model=str(PACKAGE_MODELS / "hrnet_w24.yaml"))
     poses = Estimator(network, InferenceOptions(precision="fp32")).estimate(street, BOXES)
     rows = [(person, k, *place) for person, places in enumerate(RECORDED) for k, place in places.items()]
     person, k = np.array(rows)[:, :2].astype(int).T
     moved = np.linalg.norm(poses.keypoints[person, k] - np.array(rows)[:, 2:], axis=1)
-    # Where a heatmap is flat or has two hills, the smallest difference moves the keypoint: with OpenCV 4.6 and ONNX
-    # Runtime 1.15 one of these 36 moves by 1.6 px, the others not at all.
+    # Where a heatmap is flat or has two hills, the smallest difference moves the keypoint: with OpenCV 4.11 and ONNX
+    # Runtime 1.17 four of these 55 move, by 0.7 px at most.
     assert moved.max() < 3.0
     assert moved.mean() < 0.15
-    assert (moved < 0.1).sum() >= 33  # the recorded ones are rounded to 0.1 px
+    assert (moved < 0.1).sum() >= 51  # the recorded ones are rounded to 0.1 px
     assert (poses.scores[person, k] > 0.48).all()

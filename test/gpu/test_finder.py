@@ -210,7 +210,7 @@ def test_real_people_have_the_same_poses_and_ids_in_torch(shared_data, device, c
     with caplog.at_level(logging.INFO):
         torch_options = replace(options.inference, backend="torch", device=device.type)
         on_device = Pipeline.from_options(replace(options, inference=torch_options))
-    assert "detection (person_detector), poses (hrnet_w16) and TOKS run in torch" in caplog.text
+    assert "detection (person_detector), poses (hrnet_w24) and TOKS run in torch" in caplog.text
     assert on_device.fingerprints == sessions.fingerprints
     distances = []
     frames = sorted((shared_data / "clips/bonn_060470979/images").rglob("*.jpg"))[:4]

@@ -15,7 +15,7 @@ from keytrack_ros.inference.tensorrt.execution import open_engine
 from keytrack_ros.inference.tensorrt.library import make_logger
 from keytrack_ros.inference.tensorrt.plan import plan_engine
 
-POSE = PACKAGE_MODELS / "hrnet_w16.onnx"
+POSE = PACKAGE_MODELS / "hrnet_w24.onnx"
 
 
 @pytest.mark.gpu

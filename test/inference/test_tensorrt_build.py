@@ -79,7 +79,7 @@ def test_the_matcher_of_pairs_is_built(engines):
 
 
 def test_an_int8_engine_has_int8_layers_from_explicit_quantisation():
-    network = PACKAGE_MODELS / "hrnet_w16.onnx"
+    network = PACKAGE_MODELS / "hrnet_w24.onnx"
     inputs = np.random.default_rng(0).normal(size=(2, 1, 3, 256, 192)).astype(np.float32)
     graph = quantize(network, [{"image": image} for image in inputs], TENSORRT)
     built = build_engine(plan(network, "int8", 16), graph)
@@ -127,7 +127,7 @@ def test_a_graph_that_the_parser_refuses_is_refused_in_its_words(tmp_path):
 
 
 def test_progress_goes_forward_and_stops_a_build_midway(engines):
-    network = PACKAGE_MODELS / "hrnet_w16.onnx"
+    network = PACKAGE_MODELS / "hrnet_w24.onnx"
     seen: list[float] = []
     stop = threading.Event()
 

@@ -130,7 +130,7 @@ def test_an_exported_network_is_refused_with_batch_normalisation_or_as_another(i
     for name, says in (
         ("none.onnx", "No such file"),
         ("broken.onnx", "not an ONNX file"),
-        (PACKAGE_MODELS / "hrnet_w16.onnx", "its convolutions are not those of NanoDetector"),
+        (PACKAGE_MODELS / "hrnet_w24.onnx", "its convolutions are not those of NanoDetector"),
     ):
         with pytest.raises(DataError, match=says):
             training(images, tmp_path / "run", start=str(tmp_path / name), batch_norm=False)
