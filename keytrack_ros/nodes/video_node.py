@@ -183,6 +183,10 @@ class VideoNode(Node):  # type: ignore[misc]
                 self._source.stop()
         if self._player is not None:
             self._player.join(_LEAVE_S)
+        if not self._images.wait_for_all_acked(_PIECE):
+            # A subscriber was killed, it seems, and Fast DDS may crash when its participant is destroyed.
+            # That of a node in use is not, and goes with the process.
+            self.handle.__enter__()
 
     def _open(self) -> FrameSource:
         options = self._options
