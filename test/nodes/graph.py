@@ -106,11 +106,11 @@ class Graph:
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
 
     def close(self) -> None:
+        self._executor.shutdown()
+        self.node.destroy_node()  # while its peers live: Fast DDS crashed here now and then just after they were killed
+        self._context.shutdown()
         for process in self._processes:
             process.kill()
-        self._executor.shutdown()
-        self.node.destroy_node()
-        self._context.shutdown()
         self._reservation.close()
 
     def start(self, name: str, parameters: dict[str, object] | None = None, *, ros_args: Sequence[str] = ()) -> Process:
