@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from keytrack_ros.errors import ModelError
+from keytrack_ros.inference.precision import folded
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ def network_cost(file: Path, image_size: tuple[int, int] = (1, 1)) -> Cost:
         import onnx
     except ImportError:
         raise ModelError("counting needs the package onnx: pip install onnx") from None
+    model = folded(file)  # weights that are stored in 16 or 8 bits are counted as what they stand for
     try:
-        model = onnx.load(file)
         for value in model.graph.input:
             dims = value.type.tensor_type.shape.dim
             for number, axis in enumerate(dims):

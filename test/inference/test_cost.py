@@ -67,6 +67,9 @@ def test_the_shipped_matcher_has_the_parameters_of_its_paper_with_five_segments(
 def test_the_shipped_image_networks_are_counted() -> None:
     assert network_cost(PACKAGE_MODELS / "person_detector.onnx", (544, 416)).multiply_adds == 1_056_765_424
     assert network_cost(PACKAGE_MODELS / "hrnet_w24.onnx").multiply_adds == 849_788_928
+    # Stored in 8 bits; batch normalisation is folded, so each pair of its numbers is a bias.
+    assert network_cost(PACKAGE_MODELS / "hrnet_w24.onnx").parameters == 2_729_943
+    assert network_cost(PACKAGE_MODELS / "person_detector.onnx", (544, 416)).parameters == 976_783 - 2_560
 
 
 @pytest.mark.parametrize("content", [b"", b"not a network"])
