@@ -42,8 +42,10 @@ def known_boxes(poses: Poses) -> FloatArray:
     """
     boxes = poses.boxes
     given = np.flatnonzero(exists(boxes) & np.isfinite(boxes).all(1))
-    given = given[(boxes[given] != keypoint_boxes(poses.keypoints[given], poses.scores[given])).any(1)]
     known = np.zeros((len(boxes), 4), np.float32)
+    if len(given) == 0:
+        return known
+    given = given[(boxes[given] != keypoint_boxes(poses.keypoints[given], poses.scores[given])).any(1)]
     known[given] = boxes[given]
     return known
 
@@ -128,7 +130,7 @@ def overlap(keypoints: FloatArray, scores: FloatArray, boxes: FloatArray, sizes:
     rival_score[target.ravel()[order]] = shown[frame, other].ravel()[order]
     contested = np.exp(-nearest2.reshape(scores.shape) / (2 * np.square(CONTEST_WIDTH * sizes[..., None])))
     box = boxes.reshape(frames, people, 4)[frame, other][:, None]
-    x, y = np.moveaxis(points[frame, pose], -1, 0)
+    x, y = points[frame, pose, :, 0], points[frame, pose, :, 1]
     inside = (x > box[..., 0]) & (y > box[..., 1]) & (x < box[..., 2]) & (y < box[..., 3]) & visible
     covered = np.zeros(shown.size, np.float32)
     covered[target[inside]] = 1

@@ -260,7 +260,7 @@ def pair_features(
 
     def by_keypoint(values: FloatArray) -> FloatArray:
         """[N, K, 15, 2] → [N, 15, 2 K]."""
-        return np.moveaxis(values, 1, 2).reshape(count, skeleton.COUNT, 2 * OBSERVATIONS)
+        return np.swapaxes(values, 1, 2).reshape(count, skeleton.COUNT, 2 * OBSERVATIONS)
 
     tokens = [
         scores[..., None],
@@ -268,13 +268,13 @@ def pair_features(
         shape,
         by_keypoint(_compressed(offset)),
         by_keypoint(_compressed(3 * residual)),
-        np.moveaxis(shared, 1, 2),
-        np.moveaxis(histories.scores, 1, 2),
-        by_keypoint(np.moveaxis(likeness, 2, 3)),
+        np.swapaxes(shared, 1, 2),
+        np.swapaxes(histories.scores, 1, 2),
+        by_keypoint(np.swapaxes(likeness, 2, 3)),
         overlap.contested[..., None],
         overlap.claim[..., None],
         overlap.covered[..., None],
-        np.moveaxis(histories.contested, 1, 2),
+        np.swapaxes(histories.contested, 1, 2),
     ]
     step = velocity * ahead[:, :1] / unit[:, None]
     to_middle = np.sqrt(squared_lengths(middle[:, None] - moved[:, 0])) / unit[:, None]

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from keytrack_ros.poses import FloatArray
+import numpy as np
+
+from keytrack_ros.poses import FloatArray, Poses
 from keytrack_ros.tracker.options import TrackerOptions
 
 HISTORY = 12
@@ -25,15 +27,30 @@ class Sighting:
         frame: its number.
         stamp: seconds.
         camera: [2] pixels by which the camera had moved the picture since the tracker began.
-        keypoints, scores, box: [15, 2], [15], [4]; zeros where the box is not known.
+        poses: of that frame; boxes are zeros where none is known.
+        row: the pose's row in them.
     """
 
     frame: int
     stamp: float
     camera: FloatArray
-    keypoints: FloatArray
-    scores: FloatArray
-    box: FloatArray
+    poses: Poses
+    row: int
+
+    @property
+    def keypoints(self) -> FloatArray:
+        """[15, 2]"""
+        return np.asarray(self.poses.keypoints[self.row])
+
+    @property
+    def scores(self) -> FloatArray:
+        """[15]"""
+        return np.asarray(self.poses.scores[self.row])
+
+    @property
+    def box(self) -> FloatArray:
+        """[4]"""
+        return np.asarray(self.poses.boxes[self.row])
 
 
 @dataclass

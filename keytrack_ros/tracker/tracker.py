@@ -20,6 +20,7 @@ from keytrack_ros.poses import BoolArray, FloatArray, IntArray, Poses, TrackStat
 from keytrack_ros.tracker.assignment import Stage, assign_in_stages, candidate_pairs
 from keytrack_ros.tracker.hidden import hidden_poses
 from keytrack_ros.tracker.life import Sighting, Track
+from keytrack_ros.tracker.memory import remembered_poses
 from keytrack_ros.tracker.motion import BoxMotion
 from keytrack_ros.tracker.options import TrackerOptions
 
@@ -90,6 +91,7 @@ class PoseTracker:
 
             matcher = open_matcher(self.options.model)
         self.matcher = matcher
+        self._by_tracks = isinstance(matcher, TrackMatcher)
         self.comparison: Comparison | None = None
         self.events: tuple[TrackEvent, ...] = ()
         self._states: dict[int, TrackState] = {}  # of the last frame; outlives a reset, so that its ends are events
@@ -213,7 +215,7 @@ class PoseTracker:
     def _compare(self, seen: Poses, strong: BoolArray, frame_size: tuple[int, int], stamp: float) -> Comparison:
         """Asks the matcher which tracks the poses may continue."""
         delta = self.options.delta
-        if not isinstance(self.matcher, TrackMatcher):  # pairs are compared over δ frames at most
+        if not self._by_tracks:  # pairs are compared over δ frames at most
             self._keep([k for k, track in enumerate(self._tracks) if self._frame - track.last.frame <= delta])
         query = self._query(seen, strong, stamp)
         found = TrackScores.none(len(seen), len(query.track_ids))
@@ -239,21 +241,14 @@ class PoseTracker:
 
     def _query(self, seen: Poses, strong: BoolArray, stamp: float) -> TrackQuery:
         """The remembered poses of all tracks, newest frame first; for a `Matcher` of the last δ frames alone."""
-        oldest = -math.inf if isinstance(self.matcher, TrackMatcher) else self._frame - self.options.delta
-        rows = [(track.track_id, s) for track in self._tracks for s in track.sightings if s.frame >= oldest]
-        rows.sort(key=lambda row: -row[1].frame)
-        past = Poses(
-            np.array([s.keypoints for _, s in rows]),
-            np.array([s.scores for _, s in rows]),
-            boxes=np.array([s.box for _, s in rows]),
-            track_ids=np.array([track_id for track_id, _ in rows]),
-        )
+        oldest = -math.inf if self._by_tracks else self._frame - self.options.delta
+        past = remembered_poses(self._tracks, oldest)
         return TrackQuery(
             current=seen,
-            past=past,
-            gaps=np.array([self._frame - s.frame for _, s in rows], np.int64),
-            seconds=np.array([stamp - s.stamp for _, s in rows], np.float32),
-            camera=np.array([self._camera - s.camera for _, s in rows], np.float32).reshape(-1, 2),
+            past=past.poses,
+            gaps=self._frame - past.frames,
+            seconds=(stamp - past.stamps).astype(np.float32),
+            camera=self._camera - past.camera,
             track_ids=np.array([track.track_id for track in self._tracks], np.int64),
             candidates=self.options.candidates,
             gating=self.options.gating,
@@ -332,12 +327,12 @@ class PoseTracker:
             ids[row] = self._next_id
             self._next_id += 1
         pose_scores = seen.mean_scores.tolist()
-        remembered = np.where(merged[:, None], 0, seen.scores)
+        remembered = seen.with_fields(scores=np.where(merged[:, None], 0, seen.scores)) if merged.any() else seen
         for pose, track_id in enumerate(ids.tolist()):
             if track_id not in row_of:
                 continue
             self._tracks[row_of[track_id]].add(
-                Sighting(self._frame, stamp, self._camera, seen.keypoints[pose], remembered[pose], seen.boxes[pose]),
+                Sighting(self._frame, stamp, self._camera, remembered, pose),
                 pose_score=pose_scores[pose],
                 carried=bool(poses.carried[pose]),
                 options=options,
