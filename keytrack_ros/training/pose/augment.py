@@ -5,7 +5,7 @@ The geometry is that of `estimation.crops`, turned, mirrored, scaled and shifted
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -32,12 +32,29 @@ _LOWER = np.array([k for k, n in enumerate(skeleton.NAMES) if n.endswith(("hip",
 
 @dataclass(frozen=True)
 class Sample:
-    """A crop [h, w, 3] uint8 BGR, keypoints [15, 2] in it, weights [15], presence [15] (see `People`)."""
+    """A crop [h, w, 3] uint8 BGR, keypoints [15, 2] in it, weights [15], presence [15] (see `People`).
+
+    `matrix` [2, 3] maps pixels of the image to the crop's; `mirrored` says whether left and right are exchanged in it.
+    `taught` are a teacher's points [V, 15, 2] in the crop and scores [V, 15], if it was asked.
+    """
 
     crop: ImageArray
     keypoints: FloatArray
     weights: FloatArray
     present: BoolArray
+    matrix: FloatArray
+    mirrored: bool = False
+    taught: tuple[FloatArray, FloatArray] | None = None
+
+    def placed(self, points: FloatArray) -> FloatArray:
+        """Keypoints [..., 15, 2] of the person, in pixels of the image, as they are in the crop; float32."""
+        points = points @ self.matrix[:, :2].T + self.matrix[:, 2]
+        return np.asarray(points[..., list(skeleton.MIRRORED), :] if self.mirrored else points, np.float32)
+
+    def with_answers(self, points: FloatArray, scores: FloatArray) -> Sample:
+        """The sample with a teacher's answers: points [V, 15, 2] in pixels of the image, scores [V, 15]."""
+        order = list(skeleton.MIRRORED) if self.mirrored else slice(None)
+        return replace(self, taught=(self.placed(points), scores[:, order]))
 
 
 def plain_sample(
@@ -50,7 +67,7 @@ def plain_sample(
 ) -> Sample:
     """The crop that the estimator would cut; `size` is its width and height."""
     matrix = crop_transforms(box[None], size, PADDING)[0]
-    return _cut(image, matrix, keypoints, weights, present, size, None)
+    return _cut(image, matrix, keypoints, weights, present, size, None, False)
 
 
 def augmented_sample(
@@ -64,8 +81,8 @@ def augmented_sample(
     background: ImageArray | None = None,
     occluder: ImageArray | None = None,
 ) -> Sample:
-    """A random variant: 0.4 to 1.4 times the size (boxes are often too large), turn, mirror, shift, half body,
-    truncation, occlusion, blur, colour.
+    """A random variant: 0.5 to 1.5 times the size (detected boxes are a little too large), turn, mirror, shift, half
+    body, truncation, occlusion, blur, colour.
 
     Args:
         background: shown beyond the image's border; black without.
@@ -77,7 +94,7 @@ def augmented_sample(
     extent = box[2:] - box[:2]
     shift = np.clip(rng.normal(0, 0.06, 2), -0.15, 0.15) * extent
     box = (box + np.tile(shift, 2)).astype(np.float32)
-    factor = float(np.clip(np.exp(rng.normal(-0.2, 0.3)), 0.4, 1.4))
+    factor = float(np.clip(np.exp(rng.normal(-0.08, 0.25)), 0.5, 1.5))
     angle = float(np.clip(rng.normal(0, 25), -60, 60)) if rng.random() < 0.4 else 0.0
     sample = _turned(image, box, keypoints, weights, present, size, factor, angle, rng.random() < 0.5, background)
     crop = sample.crop
@@ -89,7 +106,7 @@ def augmented_sample(
     if rng.random() < 0.35:
         crop = _occluded(crop, background, rng)
     crop = _coloured(_blurred(crop, rng), rng)
-    return Sample(crop, sample.keypoints, weights, visible)
+    return replace(sample, crop=crop, weights=weights, present=visible)
 
 
 def hrnet_sample(
@@ -149,8 +166,8 @@ def _turned(
     if mirror:
         matrix = np.array([[-1.0, 0, size[0] - 1], [0, 1, 0]]) @ np.vstack([matrix, [0, 0, 1]])
         mirrored = list(skeleton.MIRRORED)
-        keypoints, weights, present = keypoints[mirrored], weights[mirrored], present[mirrored]
-    return _cut(image, matrix, keypoints, weights, present, size, background)
+        weights, present = weights[mirrored], present[mirrored]
+    return _cut(image, matrix, keypoints, weights, present, size, background, mirror)
 
 
 def _cut(
@@ -161,15 +178,18 @@ def _cut(
     present: BoolArray,
     size: tuple[int, int],
     background: ImageArray | None,
+    mirrored: bool,
 ) -> Sample:
+    """`weights` and `present` are those of the crop's sides already."""
     if background is None:
         crop = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR)
     else:
         crop = cv2.resize(background, size)
         cv2.warpAffine(image, matrix, size, dst=crop, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_TRANSPARENT)
-    points = np.asarray(keypoints @ matrix[:, :2].T + matrix[:, 2], np.float32)
+    sample = Sample(np.asarray(crop, np.uint8), keypoints, weights, present, matrix, mirrored)
+    points = sample.placed(keypoints)
     inside = ((points >= 0) & (points <= np.array(size) - 1)).all(1)
-    return Sample(np.asarray(crop, np.uint8), points, weights, present & inside)
+    return replace(sample, keypoints=points, present=present & inside)
 
 
 def _half_body(box: FloatArray, keypoints: FloatArray, known: IntArray, rng: np.random.Generator) -> FloatArray:

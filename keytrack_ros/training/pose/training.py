@@ -29,6 +29,7 @@ from keytrack_ros.training.pose.export import export_pose
 from keytrack_ros.training.pose.negatives import draw_background
 from keytrack_ros.training.pose.options import PoseTrainOptions
 from keytrack_ros.training.pose.start import start_weights
+from keytrack_ros.training.pose.teacher import ask_teacher, taught_heatmaps
 
 SURROUNDED = 0.9
 """A person whose box is at least this part of its image's width or height stands in a crop without surroundings."""
@@ -72,7 +73,7 @@ class PoseTraining(TrainingRun[PoseEpoch]):
 
     Args:
         people: see `load_people`.
-        folder: run folder; `checkpoint.pt` and `log.csv` are written there.
+        folder: run folder; `checkpoint.pt`, `log.csv` and a teacher's answers, `teacher.npz`, are written there.
         options: see `PoseTrainOptions`.
         resume: continue from the folder's checkpoint.
 
@@ -80,6 +81,7 @@ class PoseTraining(TrainingRun[PoseEpoch]):
         DataError: the checkpoint is missing or belongs to other data or other options, or the one to start from is of
             another network.
         OptionError: CUDA on a machine without it.
+        ModelError: there is no such teacher.
     """
 
     epoch_class = PoseEpoch
@@ -120,6 +122,9 @@ class PoseTraining(TrainingRun[PoseEpoch]):
         self.averaged.load_state_dict(self.network.state_dict())
         self.averaged.eval()
         self._optimiser = open_optimiser(options.optimiser, self.network, options.weight_decay)
+        self._answers = None
+        if options.teacher:
+            self._answers = ask_teacher(people, options.teacher, folder / "teacher.npz", options.threads)
         self._coming: deque[Future[PoseBatch]] = deque()
         if resume:
             self.restore()
@@ -213,12 +218,20 @@ class PoseTraining(TrainingRun[PoseEpoch]):
         """The batch of a step."""
         samples = self.samples(step)
         size = self.options.size_at(step)
-        present = np.stack([s.present for s in samples])
-        targets = augment.heatmaps(
-            np.stack([s.keypoints for s in samples]), present, size, self.options.sigma * size[1] / 256
-        )
+        targets = np.stack([self._target(sample, size) for sample in samples])
         weights = np.stack([s.weights for s in samples])
         return PoseBatch(network_crops([s.crop for s in samples]), torch.from_numpy(targets), torch.from_numpy(weights))
+
+    def _target(self, sample: augment.Sample, size: tuple[int, int]) -> FloatArray:
+        """Heatmaps [15, h/4, w/4]: of the labels, or of these and the teacher."""
+        sigma = self.options.sigma * size[1] / 256
+        own: FloatArray = augment.heatmaps(sample.keypoints[None], sample.present[None], size, sigma)[0]
+        if sample.taught is None:
+            return own
+        points, scores = sample.taught
+        present = np.broadcast_to(sample.present, scores.shape)
+        taught = taught_heatmaps(scores, augment.heatmaps(points, present, size, sigma))
+        return np.asarray(own + self.options.teacher_share * (taught - own), np.float32)
 
     def samples(self, step: int) -> list[augment.Sample]:
         """The augmented people of a step, and crops without a person."""
@@ -243,7 +256,10 @@ class PoseTraining(TrainingRun[PoseEpoch]):
             occluder = self._cut_out(rng)
         keypoints, weights, present = people.keypoints[row], people.weights[row], people.present[row]
         size = self.options.size_at(step)
-        return augment.augmented_sample(image, box, keypoints, weights, present, size, rng, background, occluder)
+        sample = augment.augmented_sample(image, box, keypoints, weights, present, size, rng, background, occluder)
+        if self._answers is None or occluder is not None:  # the teacher has not seen the pasted person
+            return sample
+        return sample.with_answers(self._answers.points[row], self._answers.scores[row])
 
     def _nobody(self, step: int, rng: np.random.Generator) -> augment.Sample:
         """A crop without a person, augmented like others; a person without weight where none was found."""
