@@ -34,6 +34,11 @@ def main() -> int:
         return 130
     except Exception as error:  # a defect of ours: one line for the user, the rest for a report
         return _reported(error)
+    finally:
+        if (
+            in_main_thread
+        ):  # all is done; the interpreter takes a moment to end, and restores the signal's fatal default
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
     return 0
 
 

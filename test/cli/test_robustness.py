@@ -136,6 +136,17 @@ def test_ctrl_c_at_any_moment_is_no_traceback(tmp_path: Path, video: Path, delay
     assert process.returncode in (0, 130)
 
 
+def test_ctrl_c_after_the_last_step_changes_nothing() -> None:
+    code = (
+        "import os, signal, sys; from keytrack_ros.cli import main; code = main()\n"
+        "os.kill(os.getpid(), signal.SIGINT); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--help"], capture_output=True, env=environment(), check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_a_defect_is_one_line_and_a_file(tmp_path: Path) -> None:
     code = (
         "import sys; import keytrack_ros.cli.app as app\n"
