@@ -177,7 +177,7 @@ def score(
     streets: Annotated[Path, typer.Argument(help="folder with NAME.txt and NAME.ini of sequences")],
     data: Annotated[Path, typer.Option(help="folder with pose tracks")],
     models: Annotated[str, typer.Option(help="folder with a matcher to try before the shipped one")] = "",
-    draws: Annotated[int, typer.Option(help="how often each sequence is drawn anew")] = 2,
+    draws: Annotated[int, typer.Option(help="random repetitions of each sequence")] = 2,
     threads: int = 1,
 ) -> None:
     """Scores the default tracker on every sequence."""

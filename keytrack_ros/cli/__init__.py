@@ -35,9 +35,8 @@ def main() -> int:
     except Exception as error:  # a defect of ours: one line for the user, the rest for a report
         return _reported(error)
     finally:
-        if (
-            in_main_thread
-        ):  # all is done; the interpreter takes a moment to end, and restores the signal's fatal default
+        # All is done. The interpreter takes a moment to end, and makes the signal fatal again before it has.
+        if in_main_thread:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
     return 0
 

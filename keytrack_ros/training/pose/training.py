@@ -243,20 +243,19 @@ class PoseTraining(TrainingRun[PoseEpoch]):
         return samples + [self._nobody(step, rng) for _ in range(negatives)]
 
     def _person(self, row: int, step: int, rng: np.random.Generator) -> augment.Sample:
-        people = self.people
+        people, size = self.people, self.options.size_at(step)
         background = occluder = None
         image, box = people.image(row), people.boxes[row]
+        labels = people.keypoints[row], people.weights[row], people.present[row]
         if self.options.augmentation == "hrnet":
-            labels = people.keypoints[row], people.weights[row], people.present[row]
-            return augment.hrnet_sample(image, box, *labels, self.options.size_at(step), rng)
-        alone = ((box[2:] - box[:2]) / image.shape[1::-1]).max() >= SURROUNDED
-        if self._backgrounds and alone and rng.random() < _BACKGROUND_SHARE:
-            background = self._backgrounds[int(rng.integers(len(self._backgrounds)))]
-        if rng.random() < self.options.occluders:
-            occluder = self._cut_out(rng)
-        keypoints, weights, present = people.keypoints[row], people.weights[row], people.present[row]
-        size = self.options.size_at(step)
-        sample = augment.augmented_sample(image, box, keypoints, weights, present, size, rng, background, occluder)
+            sample = augment.hrnet_sample(image, box, *labels, size, rng)
+        else:
+            alone = ((box[2:] - box[:2]) / image.shape[1::-1]).max() >= SURROUNDED
+            if self._backgrounds and alone and rng.random() < _BACKGROUND_SHARE:
+                background = self._backgrounds[int(rng.integers(len(self._backgrounds)))]
+            if rng.random() < self.options.occluders:
+                occluder = self._cut_out(rng)
+            sample = augment.augmented_sample(image, box, *labels, size, rng, background, occluder)
         if self._answers is None or occluder is not None:  # the teacher has not seen the pasted person
             return sample
         return sample.with_answers(self._answers.points[row], self._answers.scores[row])

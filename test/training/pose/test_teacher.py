@@ -115,3 +115,9 @@ def test_a_run_learns_from_its_teacher_and_resumes(people, tmp_path):
     again.run(lambda _: None)
     assert again.finished
     assert np.isfinite(again.log[0].loss)
+
+
+def test_hrnets_augmentation_is_taught_too(people, tmp_path):
+    options = dataclasses.replace(TINY, teacher=TEACHER, augmentation="hrnet", batch_size=40, samples_per_epoch=40)
+    samples = PoseTraining(people, tmp_path, options).samples(0)
+    assert all((sample.taught is not None) == bool(sample.present.any()) for sample in samples)
