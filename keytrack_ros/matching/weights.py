@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from keytrack_ros.errors import ModelError
+from keytrack_ros.inference.cards import file_sha256
+from keytrack_ros.inference.graph_weights import read_graph
 from keytrack_ros.matching.network import EntailmentNetwork, NetworkOptions
 from keytrack_ros.matching.track_network import MatcherNetwork, TrackNetwork, TrackNetworkOptions
 
@@ -17,7 +20,11 @@ from keytrack_ros.matching.track_network import MatcherNetwork, TrackNetwork, Tr
 def load_weights(file: Path) -> MatcherNetwork:
     """The torch network of a NAME.pt that `keytrack train matcher` wrote, in evaluation mode.
 
-    Raises ModelError if it is not one.
+    Its matrices stand in the NAME.onnx beside it.
+
+    Raises:
+        ModelError: it is not one, or the graph is missing or of another export.
+        BackendError: the package onnx, which reads the graph, is missing.
     """
     try:
         content: Any = torch.load(file, map_location="cpu", weights_only=True)
@@ -27,12 +34,29 @@ def load_weights(file: Path) -> MatcherNetwork:
             network = EntailmentNetwork(NetworkOptions(**{**options, "grid": tuple(options["grid"])}))
         else:
             network = TrackNetwork(TrackNetworkOptions(**options))
-        network.load_state_dict(_widened(content["weights"], network))
+        weights = content["weights"]
+        if "graph" in content:
+            weights |= _shared(file.with_suffix(".onnx"), **content["graph"])
+        network.load_state_dict(_widened(weights, network))
+    except ModelError:
+        raise
     except OSError as error:
         raise ModelError(f"{file}: {error.strerror}") from None
     except Exception as error:  # whatever unpickling of a foreign file may raise
         raise ModelError(f"{file}: not weights of a matcher: {str(error).splitlines()[0]}") from None
     return network.eval()
+
+
+def _shared(file: Path, sha256: str, places: Mapping[str, tuple[str, bool]]) -> dict[str, Tensor]:
+    """The weights that stand in a graph, by their names in torch; see `training.matcher.export.in_graph`."""
+    weights = file.with_suffix(".pt").name
+    if not file.is_file():
+        raise ModelError(f"{file}: No such file; the weights of {weights} stand in it")
+    if file_sha256(file) != sha256:
+        raise ModelError(f"{file}: not the graph that was exported with {weights}; put both files of one export there")
+    _, arrays = read_graph(file)
+    found = {key: torch.from_numpy(arrays[name]) for key, (name, _) in places.items()}
+    return {key: value.T.contiguous() if places[key][1] else value for key, value in found.items()}
 
 
 def _widened(weights: dict[str, Tensor], network: MatcherNetwork) -> dict[str, Tensor]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import torch
+from onnx import numpy_helper
+from torch import Tensor
 
 from keytrack_ros import skeleton
 from keytrack_ros.inference.cards import MatcherCard, file_sha256, write_card
@@ -21,7 +25,6 @@ from keytrack_ros.matching.tokens import INPUTS, RELATIVE, segment_rows
 from keytrack_ros.matching.track_entailment import TRACK_INPUTS
 from keytrack_ros.matching.track_network import MatcherNetwork, TrackNetwork
 from keytrack_ros.training.common.export import (
-    MIN_HALF_SIZE,
     NO_LICENCE,
     checked_graph,
     round_to_half,
@@ -33,6 +36,8 @@ TOLERANCE = 1e-5
 """Largest difference of a logit between the exported graph and torch, as a part of the largest logit (at least 1)."""
 
 SOURCE = "keytrack train matcher"
+LEAST_SHARED = 1024
+"""Numbers of a matrix from which on it is not stored twice."""
 
 
 def export_matcher(
@@ -49,7 +54,8 @@ def export_matcher(
     one person: better candidates have gone to others already. Its logits are therefore moved to that prior (Saerens et
     al., 2002). A network of tracks learns from scenes as they are, and `prior` is not used.
 
-    With `half` the weights are rounded to FP16 and stored so in both files; all arithmetic is FP32.
+    With `half` the weights are rounded to FP16 and stored so; all arithmetic is FP32. Matrices stand in the graph
+    alone; the .pt names them.
 
     Returns the three paths. Raises ModelError if the graph computes something else than the network.
     """
@@ -58,21 +64,22 @@ def export_matcher(
         move_prior(network, 0.5, prior)
     if half:
         round_to_half(network)
-    weights, onnx_file, card_file = (folder / f"{name}{suffix}" for suffix in (".pt", ".onnx", ".yaml"))
+    weights_file, onnx_file, card_file = (folder / f"{name}{suffix}" for suffix in (".pt", ".onnx", ".yaml"))
     batches = [random_pairs(network, count) for count in (2, 1, 3, 200)]
-    graph, state = checked_graph(network, onnx_file, batches, OUTPUT, TOLERANCE), network.state_dict()
-    if half:
-        graph = with_half_weights(graph)
-        state = {key: value.half() if value.numel() >= MIN_HALF_SIZE else value for key, value in state.items()}
-    write_graph(graph, onnx_file)
-    torch.save({"network": asdict(network.options), "weights": state}, weights)
+    graph = checked_graph(network, onnx_file, batches, OUTPUT, TOLERANCE)
+    state = network.state_dict()
+    shared = in_graph(state, graph)
+    write_graph(with_half_weights(graph) if half else graph, onnx_file)
+    own = {key: value for key, value in state.items() if key not in shared}
+    in_file = {"sha256": file_sha256(onnx_file), "places": shared}
+    torch.save({"network": asdict(network.options), "weights": own, "graph": in_file}, weights_file)
     card = MatcherCard(
         name=name,
         file=onnx_file.name,
         sha256=file_sha256(onnx_file),
         licence=licence,
         source=SOURCE,
-        weights=weights.name,
+        weights=weights_file.name,
         input="tracks",
     )
     if isinstance(network, EntailmentNetwork):
@@ -81,7 +88,21 @@ def export_matcher(
             card, input="pairs", grid=options.grid, memory_frames=options.memory_frames, segments=options.segments
         )
     write_card(card, card_file)
-    return [weights, onnx_file, card_file]
+    return [weights_file, onnx_file, card_file]
+
+
+def in_graph(state: Mapping[str, Tensor], graph: bytes) -> dict[str, tuple[str, bool]]:
+    """Of the matrices of a state_dict that a graph holds: name there, and whether it is transposed."""
+    arrays = {item.name: numpy_helper.to_array(item) for item in onnx.load_from_string(graph).graph.initializer}
+    found: dict[str, tuple[str, bool]] = {}
+    for key, value in state.items():
+        if value.dim() != 2 or value.numel() < LEAST_SHARED:
+            continue
+        for name, array in arrays.items():
+            for transposed, matrix in ((False, array), (True, array.T)):
+                if key not in found and np.array_equal(matrix, value.numpy()):
+                    found[key] = name, transposed
+    return found
 
 
 def move_prior(network: EntailmentNetwork, before: float, after: float) -> None:

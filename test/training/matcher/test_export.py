@@ -10,9 +10,9 @@ from keytrack_ros.inference.cards import MatcherCard  # noqa: E402
 from keytrack_ros.inference.registry import PACKAGE_MODELS, find_model  # noqa: E402
 from keytrack_ros.inference.session import OnnxSession  # noqa: E402
 from keytrack_ros.matching.network import EntailmentNetwork, NetworkOptions  # noqa: E402
-from keytrack_ros.matching.track_network import TrackNetwork  # noqa: E402
+from keytrack_ros.matching.track_network import TrackNetwork, TrackNetworkOptions  # noqa: E402
 from keytrack_ros.matching.weights import load_weights  # noqa: E402
-from keytrack_ros.training.common.export import checked_graph, outputs, relative_error  # noqa: E402
+from keytrack_ros.training.common.export import MIN_HALF_SIZE, checked_graph, outputs, relative_error  # noqa: E402
 from keytrack_ros.training.matcher.export import TOLERANCE, export_matcher, random_pairs  # noqa: E402
 
 
@@ -40,6 +40,24 @@ def test_an_exported_network_is_found_and_equals_torch(tmp_path, segments):
     assert session.input_shapes == dict.fromkeys(inputs, (None, 30))
     weights = load_weights(tmp_path / "pose_entailment.pt")
     assert all(torch.equal(value, network.state_dict()[key]) for key, value in weights.state_dict().items())
+
+
+def test_matrices_stand_in_the_graph_alone_and_another_graph_is_refused(tmp_path):
+    torch.manual_seed(0)
+    network = TrackNetwork(TrackNetworkOptions()).eval()
+    file, graph, _ = export_matcher(network, tmp_path, half=True)
+    assert file.stat().st_size < 0.2 * graph.stat().st_size
+    found = load_weights(file).state_dict()
+    for key, value in network.state_dict().items():
+        assert torch.equal(found[key], value.half().float() if value.numel() >= MIN_HALF_SIZE else value), key
+    torch.manual_seed(1)
+    export_matcher(TrackNetwork(TrackNetworkOptions()).eval(), tmp_path / "other", half=True)
+    graph.write_bytes((tmp_path / "other" / graph.name).read_bytes())
+    with pytest.raises(ModelError, match=r"pose_entailment\.onnx: not the graph that was exported with"):
+        load_weights(file)
+    graph.unlink()
+    with pytest.raises(ModelError, match=r"pose_entailment\.onnx: No such file"):
+        load_weights(file)
 
 
 def test_the_prior_moves_the_odds_and_not_the_given_network(tmp_path):
@@ -75,14 +93,14 @@ def test_weights_of_something_else_are_refused(tmp_path):
         load_weights(file)
 
 
-def test_weights_are_rounded_to_fp16_once_for_both_files(tmp_path):
+def test_half_weights_are_rounded_once_for_torch_and_the_graph(tmp_path):
     torch.manual_seed(0)
     network = EntailmentNetwork().eval()
     whole, half = tmp_path / "whole", tmp_path / "half"
     export_matcher(network, whole)
     export_matcher(network, half, half=True)
-    for name in ("pose_entailment.pt", "pose_entailment.onnx"):
-        assert (half / name).stat().st_size < 0.55 * (whole / name).stat().st_size
+    sizes = [(folder / "pose_entailment.onnx").stat().st_size for folder in (half, whole)]
+    assert sizes[0] < 0.55 * sizes[1]
     given, rounded = network.state_dict(), load_weights(half / "pose_entailment.pt").state_dict()
     for key, value in given.items():
         assert torch.equal(rounded[key], value.half().float() if value.numel() >= 256 else value), key
