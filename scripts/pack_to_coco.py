@@ -116,8 +116,16 @@ class Source:
             area = (box[2] - box[0]) * (box[3] - box[1])
             self._annotate(name, box, 2, {"area": round(area, 1), "iscrowd": int(not person)})
 
-    def person(self, name: str, box: FloatArray, points: FloatArray, weights: FloatArray, present: BoolArray) -> None:
-        """Somebody in an image: box [4], keypoints [15, 2], weights and presence [15]."""
+    def person(
+        self,
+        name: str,
+        box: FloatArray,
+        points: FloatArray,
+        weights: FloatArray,
+        present: BoolArray,
+        taught: FloatArray | None = None,
+    ) -> None:
+        """Somebody in an image: box [4], keypoints [15, 2], weights and presence [15], a teacher's answer [15, 3]."""
         table = np.column_stack([np.where(present[:, None], points, 0), 2 * present])
         about = {
             "iscrowd": 0,
@@ -125,6 +133,8 @@ class Source:
             "keypoints": [round(v, 1) for v in table.ravel().tolist()],
             "keypoint_weights": [round(v, 2) for v in weights.tolist()],
         }
+        if taught is not None:
+            about["teacher_keypoints"] = [round(v, 2) for v in taught.ravel().tolist()]
         self._annotate(name, box, 1, about)
 
     def _annotate(self, name: str, box: Any, digits: int, about: Mapping[str, Any]) -> None:
@@ -265,7 +275,7 @@ def agreed_boxes(first: FloatArray, second: FloatArray) -> tuple[FloatArray, Flo
 
 
 def lspet_keypoints(pack: Path, out: Path) -> None:
-    """Its own labels; Thunder's joints where none is labelled; every seventh image is held back, unchanged."""
+    """Its own labels; Thunder's joints beside them and where none is labelled; every seventh image is held back."""
     labels = np.load(pack / "images/lspet/labels.npz")
     teachers = [np.load(file) for file in sorted((pack / "pseudo").glob("lspet_*.npz"))]
     thunders = [np.load(file) for file in sorted((pack / "pseudo").glob("thunder_lspet_*.npz"))]
@@ -289,6 +299,7 @@ def lspet_keypoints(pack: Path, out: Path) -> None:
     missing = ~known & (sure >= 0.4) & np.isfinite(thunder).all(2) & ~held_back[:, None]
     missing[:, [NOSE, *HEAD]] = False
     points, weights = np.where(missing[..., None], thunder, points), np.where(missing, THUNDER_WEIGHT, weights)
+    taught = np.nan_to_num(np.concatenate([thunder, np.where(np.isfinite(thunder).all(2), sure, 0)[..., None]], 2))
     rows = {str(name): row for row, name in enumerate(labels["filename"]) if usable[row]}
     parts = keypoint_parts(out, "lspet")
     for name, data in lspet_images(pack):
@@ -296,7 +307,8 @@ def lspet_keypoints(pack: Path, out: Path) -> None:
             row = rows[name]
             part = parts[bool(held_back[row])]
             part.image(name, data)
-            part.person(name, boxes[row], points[row], weights[row], weights[row] > 0)
+            answer = None if held_back[row] else taught[row]
+            part.person(name, boxes[row], points[row], weights[row], weights[row] > 0, answer)
     for part in parts.values():
         part.write()
     print(f"left and right exchanged back: {int(swapped.sum())}; joints added: {int(missing.sum())}")

@@ -10,9 +10,10 @@ Image names of a JSON file are looked for in images/, in the data folder, and in
 as the part (images/train2017). Where no source has a part `val`, a tenth of the images is held back, by a hash of the
 video's name (COCO: of the image's).
 
-COCO's keypoints have one extension: an annotation may have `keypoint_weights`, one number per keypoint: how much is
+COCO's keypoints have two extensions. An annotation may have `keypoint_weights`, one number per keypoint: how much is
 known of it, by default 1 where it is labelled and 0 elsewhere. A weight without visibility means that the keypoint is
-known not to be in the image.
+known not to be in the image. And it may have `teacher_keypoints`, x, y and score (0..1) per keypoint as in COCO's
+results: what another network says, which is learned beside the label. A score of 0 means that it says nothing.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ class ImageLabels:
         weights: [P, 15] float32: how much is known about each keypoint; 0 = nothing.
         present: [P, 15] bool: whether it is in the image.
         labelled: [P] int64: how many keypoints the annotator labelled.
+        taught: [P, 15, 3] float32: a teacher's x, y and score; score 0 = no answer.
     """
 
     file: Path
@@ -72,6 +74,7 @@ class ImageLabels:
     weights: FloatArray
     present: BoolArray
     labelled: IntArray
+    taught: FloatArray
 
 
 @dataclass(frozen=True)
@@ -173,6 +176,7 @@ def _image(
         weights=np.array([*(row[2] for row in rows), *empty], np.float32).reshape(people),
         present=np.array([*(row[3] for row in rows), *(empty > 0)], bool).reshape(people),
         labelled=np.array([*(row[4] for row in rows), *(0 for _ in ignored)], np.int64),
+        taught=np.array([*(row[5] for row in rows), *np.stack([empty] * 3, 2)], np.float32).reshape(*people, 3),
     )
 
 
@@ -181,11 +185,17 @@ def _slots(names: Sequence[str]) -> list[int]:
     return [names.index(name) if name in names else -1 for name in skeleton.NAMES]
 
 
-def _person(item: Mapping[str, Any], slots: list[int]) -> tuple[Any, FloatArray, FloatArray, BoolArray, int]:
-    """Box, keypoints [15, 2], weights [15], presence [15] and number of labelled keypoints of an annotation."""
+def _person(
+    item: Mapping[str, Any], slots: list[int]
+) -> tuple[Any, FloatArray, FloatArray, BoolArray, int, FloatArray]:
+    """Of an annotation: box, keypoints [15, 2], weights [15], presence [15], labelled keypoints, teacher [15, 3]."""
     table = np.array(item.get("keypoints", ()), np.float32).reshape(-1, 3)
+    there = np.array(slots) >= 0
+    taught = np.zeros((skeleton.COUNT, 3), np.float32)
+    if "teacher_keypoints" in item:
+        answer = np.nan_to_num(np.array(item["teacher_keypoints"], np.float32).reshape(-1, 3))
+        taught[there] = answer[slots][there]
     if len(table):
-        there = np.array(slots) >= 0
         present = (table[slots, 2] > 0) & there
         weights = np.array(item.get("keypoint_weights") or (table[:, 2] > 0), np.float32)[slots] * there
         points = np.where(present[:, None], table[slots, :2], 0)
@@ -196,12 +206,12 @@ def _person(item: Mapping[str, Any], slots: list[int]) -> tuple[Any, FloatArray,
     labelled = int(item.get("num_keypoints", (table[:, 2] > 0).sum()))
     if "bbox" in item:
         x, y, width, height = item["bbox"]
-        return (x, y, x + width, y + height), points, weights, present, labelled
+        return (x, y, x + width, y + height), points, weights, present, labelled, taught
     if not present.any():
-        return (0, 0, 0, 0), points, weights, present, labelled
+        return (0, 0, 0, 0), points, weights, present, labelled, taught
     low, high = points[present].min(0), points[present].max(0)  # some people of PoseTrack 2018 have no box
     margin = _POSE_MARGIN * (high - low)
-    return (*(low - margin), *(high + margin)), points, weights, present, labelled
+    return (*(low - margin), *(high + margin)), points, weights, present, labelled, taught
 
 
 def _found(file: Path, folders: Sequence[Path], name: str) -> Path:
@@ -248,4 +258,5 @@ def _read_mot(file: Path) -> Iterator[ImageLabels]:
             weights=np.zeros(people, np.float32),
             present=np.zeros(people, bool),
             labelled=np.zeros(len(here), np.int64),
+            taught=np.zeros((*people, 3), np.float32),
         )

@@ -137,6 +137,24 @@ def test_keypoint_weights_tell_what_is_known(tmp_path):
     assert image.size is None
 
 
+def test_a_teachers_answer_is_found_by_joint_names_and_what_it_lacks_has_no_score(tmp_path):
+    write_image(tmp_path / "images/x.png")
+    names = skeleton.COCO17
+    answer = np.full((17, 3), 0.25)
+    answer[names.index("left_knee")] = 5, 6, 0.75
+    answer[names.index("nose")] = np.nan
+    about = {"image_id": 0, "category_id": 1, "bbox": [0, 0, 40, 40], "keypoints": [0] * 51}
+    people = [{**about, "teacher_keypoints": answer.ravel().tolist()}, about]
+    write_json(tmp_path / "annotations/x_train.json", [{"id": 0, "file_name": "x.png"}], people, names)
+    write_json(tmp_path / "annotations/x_val.json", [], [])
+    taught = read_sources(tmp_path)[0].images[0].taught
+    assert taught[0, skeleton.INDEX["left_knee"]].tolist() == [5, 6, 0.75]
+    lacking = [skeleton.INDEX[name] for name in ("nose", "head_top", "head_bottom")]
+    assert (taught[0, lacking, 2] == 0).all()
+    assert np.isfinite(taught).all()
+    assert (taught[1] == 0).all()
+
+
 def test_without_a_validation_part_a_tenth_of_the_images_is_held_back_by_name(tmp_path):
     images = [{"id": k, "file_name": f"{k}.png"} for k in range(200)]
     for image in images:

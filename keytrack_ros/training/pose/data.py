@@ -42,6 +42,7 @@ class People:
         pictures: the images, [H, W, 3] uint8 BGR.
         taken: for each image the boxes [n, 4] float32 of all people in it, also of those that are not among the N.
         held_back_pictures: for each image whether it is of the validation part.
+        taught: [N, 15, 3] float32: x, y and score of a teacher's answers that the annotations hold; score 0 = none.
     """
 
     keypoints: FloatArray
@@ -54,6 +55,7 @@ class People:
     pictures: ImageFiles = field(repr=False)
     taken: list[FloatArray] = field(repr=False)
     held_back_pictures: BoolArray
+    taught: FloatArray
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -71,7 +73,8 @@ class People:
     def fingerprint(self) -> str:
         """Hash of labels and split: two runs with the same one saw the same data."""
         digest = hashlib.sha256()
-        for array in (self.keypoints, self.weights, self.present, self.boxes, self.images, self.held_back):
+        for name in ("keypoints", "weights", "present", "boxes", "images", "held_back", "taught"):
+            array = getattr(self, name)
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()[:12]
 
@@ -101,6 +104,7 @@ def load_people(data: Path) -> People:
         pictures=ImageFiles([image.file for _, image in images], ImageCache(CACHE_BYTES)),
         taken=[image.boxes for _, image in images],
         held_back_pictures=np.array([source.part == VALIDATION for source, _ in images], bool),
+        taught=joined("taught", (skeleton.COUNT, 3), np.float32),
     )
 
 

@@ -66,9 +66,9 @@ class PoseTrainOptions(Options):
     teacher: str = option(
         "",
         "name or model file of a pose network whose answers, in three sizes of the box and mirrored, are targets "
-        "beside the labels; it may be the network itself; empty = labels alone",
+        "beside the labels; it may be the network itself; empty = only answers that the annotations hold, if any",
     )
-    teacher_share: float = option(0.5, "of the targets that is the teacher's", at_least=0.0, at_most=1.0)
+    teacher_share: float = option(0.5, "of the targets that is the teachers'", at_least=0.0, at_most=1.0)
     seed: int = option(1, "of weights, samples and augmentation", at_least=0, at_most=2**31 - 1)
     precision: str = option(
         "float32",

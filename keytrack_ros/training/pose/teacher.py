@@ -1,7 +1,7 @@
-"""A trained pose network whose answers are targets beside the labels (distillation; Hinton et al., 2015).
+"""Answers of trained pose networks that are targets beside the labels (distillation; Hinton et al., 2015).
 
-As in Radosavovic et al., 2018, several views of a person are asked for: their mean knows more than one view, so that a
-network can learn even from its own answers.
+A network is asked here; what others said stands in the annotations. As in Radosavovic et al., 2018, several views of a
+person are asked for: their mean knows more than one view, so that a network can learn even from its own answers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ _CHUNK = 64
 
 
 class Answers(NamedTuple):
-    """Of V views of N people: points [N, V, 15, 2] float32 in image pixels, scores [N, V, 15] float32, 0..1."""
+    """Of V views of N people: points [N, V, 15, 2] float32 in image pixels, scores [N, V, 15] float32, 0..1.
+
+    A score of NaN means that the view says nothing about the keypoint.
+    """
 
     points: FloatArray
     scores: FloatArray
@@ -57,16 +60,31 @@ def ask_teacher(people: People, model: str, file: Path, threads: int = 0) -> Ans
     return answers
 
 
+def with_annotated(answers: Answers | None, people: People) -> Answers | None:
+    """A network's answers, if there are any, and those of the annotations, each with half of the weight."""
+    taught = people.taught[:, None]
+    if not (taught[..., 2] > 0).any():
+        return answers
+    annotated = Answers(taught[..., :2], np.where(taught[..., 2] > 0, np.clip(taught[..., 2], 0, 1), np.nan))
+    if answers is None:
+        return annotated
+    views = answers.scores.shape[1]
+    both = zip(answers, annotated, strict=True)
+    return Answers(*(np.concatenate([own, np.repeat(other, views, 1)], 1) for own, other in both))
+
+
 def taught_heatmaps(scores: FloatArray, drawn: FloatArray) -> FloatArray:
-    """What a teacher's views say together: the mean of their Gaussians, each as high as its score.
+    """What views say together: the mean of the Gaussians of those that say something, each as high as its score.
 
     Args:
-        scores: [V, 15].
+        scores: [V, 15]; NaN = says nothing.
         drawn: [V, 15, h, w], a Gaussian of height 1 at the point of each view.
 
-    Returns [15, h, w] float32.
+    Returns [15, h, w] float32, NaN where no view says anything.
     """
-    return np.asarray((scores[..., None, None] * drawn).mean(0), np.float32)
+    said = np.isfinite(scores)
+    heights = np.where(said, scores, 0) / np.where(said.any(0), said.sum(0), np.nan)
+    return np.asarray(np.einsum("vk,vkhw->khw", heights, drawn), np.float32)
 
 
 def _asked(people: People, estimator: Estimator) -> Answers:

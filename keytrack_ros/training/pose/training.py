@@ -29,7 +29,7 @@ from keytrack_ros.training.pose.export import export_pose
 from keytrack_ros.training.pose.negatives import draw_background
 from keytrack_ros.training.pose.options import PoseTrainOptions
 from keytrack_ros.training.pose.start import start_weights
-from keytrack_ros.training.pose.teacher import ask_teacher, taught_heatmaps
+from keytrack_ros.training.pose.teacher import ask_teacher, taught_heatmaps, with_annotated
 
 SURROUNDED = 0.9
 """A person whose box is at least this part of its image's width or height stands in a crop without surroundings."""
@@ -122,9 +122,10 @@ class PoseTraining(TrainingRun[PoseEpoch]):
         self.averaged.load_state_dict(self.network.state_dict())
         self.averaged.eval()
         self._optimiser = open_optimiser(options.optimiser, self.network, options.weight_decay)
-        self._answers = None
+        asked = None
         if options.teacher:
-            self._answers = ask_teacher(people, options.teacher, folder / "teacher.npz", options.threads)
+            asked = ask_teacher(people, options.teacher, folder / "teacher.npz", options.threads)
+        self._answers = with_annotated(asked, people)
         self._coming: deque[Future[PoseBatch]] = deque()
         if resume:
             self.restore()
@@ -231,7 +232,8 @@ class PoseTraining(TrainingRun[PoseEpoch]):
         points, scores = sample.taught
         present = np.broadcast_to(sample.present, scores.shape)
         taught = taught_heatmaps(scores, augment.heatmaps(points, present, size, sigma))
-        return np.asarray(own + self.options.teacher_share * (taught - own), np.float32)
+        mixed = own + self.options.teacher_share * (taught - own)
+        return np.where(np.isnan(taught), own, mixed).astype(np.float32)
 
     def samples(self, step: int) -> list[augment.Sample]:
         """The augmented people of a step, and crops without a person."""

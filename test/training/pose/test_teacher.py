@@ -11,7 +11,7 @@ from keytrack_ros.estimation import Estimator, EstimatorOptions
 from keytrack_ros.training.pose.augment import plain_sample
 from keytrack_ros.training.pose.data import load_people
 from keytrack_ros.training.pose.options import PoseTrainOptions
-from keytrack_ros.training.pose.teacher import VIEWS, ask_teacher, taught_heatmaps
+from keytrack_ros.training.pose.teacher import VIEWS, Answers, ask_teacher, taught_heatmaps, with_annotated
 from keytrack_ros.training.pose.training import PoseTraining
 from test.training.pose.toy_poses import write_data
 
@@ -77,6 +77,47 @@ def test_views_that_agree_make_one_hill_and_others_lower_ones():
     assert maps[0, 1, 1] == pytest.approx(0.6)
     assert maps[1, 0, 0] == pytest.approx(0.4)
     assert maps[1, 3, 3] == pytest.approx(0.2)
+
+
+def test_a_view_that_says_nothing_does_not_count():
+    drawn = np.ones((2, 15, 1, 1), np.float32)
+    scores = np.full((2, 15), 0.5, np.float32)
+    scores[0, 1] = scores[:, 2] = np.nan
+    maps = taught_heatmaps(scores, drawn)[:, 0, 0]
+    assert maps[:2].tolist() == [0.5, 0.5]
+    assert np.isnan(maps[2])
+
+
+def test_answers_in_the_annotations_count_as_much_as_all_views_of_a_network(people):
+    count = len(people)
+    assert with_annotated(None, people) is None  # these annotations hold none
+    taught = np.zeros((count, 15, 3), np.float32)
+    taught[0, 3] = 7, 8, 0.9
+    taught[1, 4] = 1, 2, 3  # a score above 1
+    said = dataclasses.replace(people, taught=taught)
+    alone = with_annotated(None, said)
+    assert alone.points[0, 0, 3].tolist() == [7, 8]
+    assert np.isfinite(alone.scores).sum() == 2
+    assert alone.scores[1, 0, 4] == 1
+    asked = Answers(np.zeros((count, 3, 15, 2), np.float32), np.full((count, 3, 15), 0.3, np.float32))
+    both = with_annotated(asked, said)
+    maps = taught_heatmaps(both.scores[0], np.ones((6, 15, 1, 1), np.float32))[:, 0, 0]
+    assert maps[3] == pytest.approx((0.3 + 0.9) / 2)
+    assert np.delete(maps, 3) == pytest.approx(0.3)
+    assert people.fingerprint != said.fingerprint
+
+
+def test_where_no_teacher_says_anything_the_label_is_the_target(people, tmp_path):
+    run = PoseTraining(people, tmp_path, dataclasses.replace(TINY, teacher_share=0.75, width=192, height=256))
+    row = int(people.rows(held_back=False)[0])
+    labels = people.keypoints[row], people.weights[row], people.present[row]
+    plain = plain_sample(people.image(row), people.boxes[row], *labels, SIZE)
+    scores = np.full((1, 15), np.nan, np.float32)
+    scores[0, 5] = 0
+    target = run._target(plain.with_answers(people.keypoints[row][None], scores), SIZE)
+    own = run._target(plain, SIZE)
+    assert target[5] == pytest.approx(0.25 * own[5])
+    assert np.array_equal(np.delete(target, 5, 0), np.delete(own, 5, 0))
 
 
 def test_targets_are_part_label_and_part_teacher_also_in_the_mirror(people, tmp_path):
