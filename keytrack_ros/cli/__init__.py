@@ -24,16 +24,24 @@ def main() -> int:
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     from keytrack_ros.cli.app import app
 
+    interrupts: list[int] = []
+
+    def interrupt(number: int, _: object) -> None:
+        interrupts.append(number)
+        raise KeyboardInterrupt
+
     try:
         if in_main_thread:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGINT, interrupt)
         app(prog_name="keytrack")
     except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        # A library that is being imported may make an error of its own of the interrupt.
+        return 130 if interrupts and code == 1 else code
     except KeyboardInterrupt:
         return 130
     except Exception as error:  # a defect of ours: one line for the user, the rest for a report
-        return _reported(error)
+        return 130 if interrupts else _reported(error)
     finally:
         # All is done. The interpreter takes a moment to end, and makes the signal fatal again before it has.
         if in_main_thread:

@@ -55,7 +55,7 @@ def _shared(file: Path, sha256: str, places: Mapping[str, tuple[str, bool]]) -> 
     if file_sha256(file) != sha256:
         raise ModelError(f"{file}: not the graph that was exported with {weights}; put both files of one export there")
     _, arrays = read_graph(file)
-    found = {key: torch.from_numpy(arrays[name]) for key, (name, _) in places.items()}
+    found = {key: torch.from_numpy(arrays[name].copy()) for key, (name, _) in places.items()}
     return {key: value.T.contiguous() if places[key][1] else value for key, value in found.items()}
 
 

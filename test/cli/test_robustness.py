@@ -147,6 +147,21 @@ def test_ctrl_c_after_the_last_step_changes_nothing() -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.parametrize("error", ["SystemExit(1)", "ImportError('half imported')"])
+def test_ctrl_c_that_a_library_turns_into_its_own_error_is_still_ctrl_c(error: str) -> None:
+    code = (
+        "import os, signal, sys, keytrack_ros.cli.app as module; from keytrack_ros.cli import main\n"
+        "def app(**_):\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    except KeyboardInterrupt:\n"
+        f"        raise {error} from None\n"
+        "module.app = app; sys.exit(main())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment(), check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (130, b"")
+
+
 def test_a_defect_is_one_line_and_a_file(tmp_path: Path) -> None:
     code = (
         "import sys; import keytrack_ros.cli.app as app\n"
