@@ -192,7 +192,7 @@ def _person(
     table = np.array(item.get("keypoints", ()), np.float32).reshape(-1, 3)
     there = np.array(slots) >= 0
     taught = np.zeros((skeleton.COUNT, 3), np.float32)
-    if "teacher_keypoints" in item:
+    if item.get("teacher_keypoints"):
         answer = np.nan_to_num(np.array(item["teacher_keypoints"], np.float32).reshape(-1, 3))
         taught[there] = answer[slots][there]
     if len(table):
