@@ -42,7 +42,9 @@ def open_cases(clear: BoolArray) -> BoolArray:
 
 def settled_scores(query: TrackQuery) -> TrackScores:
     """Scores of the clear cases alone, for matchers of pairs, which know no tracks."""
-    histories = collect_histories(query.past, query.gaps, query.seconds, query.track_ids)
+    histories = collect_histories(
+        query.past, query.gaps, query.seconds, query.track_ids, query.contested, query.overlapped
+    )
     expected = expected_poses(histories, histories.velocities)
     current = query.current
     distance = track_distances(current.keypoints[None], current.visible[None], expected, histories)[0]

@@ -88,7 +88,12 @@ class Histories:
 
 
 def collect_histories(
-    past: Poses, gaps: IntArray, seconds: FloatArray, track_ids: IntArray, observations: int = OBSERVATIONS
+    past: Poses,
+    gaps: IntArray,
+    seconds: FloatArray,
+    track_ids: IntArray,
+    contested: FloatArray | None = None,
+    overlapped: FloatArray | None = None,
 ) -> Histories:
     """Sorts remembered poses into tracks.
 
@@ -98,14 +103,15 @@ def collect_histories(
         gaps: [Q] frames since each was seen.
         seconds: [Q] the same in seconds.
         track_ids: [T] ascending, all ids in `past`.
+        contested, overlapped: [Q, 15] and [Q] of `Overlap` within their frames; worked out where they are None.
     """
-    tracks, motion = len(track_ids), max(MOTION_BOXES, observations)
+    tracks, observations, motion = len(track_ids), OBSERVATIONS, max(MOTION_BOXES, OBSERVATIONS)
     keypoints = np.zeros((tracks, observations, skeleton.COUNT, 2), np.float32)
     scores = np.zeros((tracks, observations, skeleton.COUNT), np.float32)
     ages = np.zeros((tracks, observations), np.float32)
     frames = np.zeros(tracks, np.float32)
     boxes, box_ages = np.zeros((tracks, motion, 4), np.float32), np.zeros((tracks, motion), np.float32)
-    contested, overlapped = np.zeros_like(scores), np.zeros_like(ages)
+    claimed, covered = np.zeros_like(scores), np.zeros_like(ages)
     rows = np.flatnonzero(past.visible.any(1))
     track = np.searchsorted(track_ids, past.track_ids[rows])
     order = np.argsort(track, kind="stable")  # by track, newest first
@@ -119,8 +125,11 @@ def collect_histories(
     kept = slot < observations
     rows, to = rows[kept], (track[kept], slot[kept])
     keypoints[to], scores[to], ages[to] = past.keypoints[rows], past.scores[rows], seconds[rows]
-    contested[to], overlapped[to] = _past_overlap(past, gaps, rows)
-    return Histories(keypoints, scores, ages, frames, boxes, box_ages, contested, overlapped)
+    if contested is None or overlapped is None:
+        claimed[to], covered[to] = _past_overlap(past, gaps, rows)
+    else:
+        claimed[to], covered[to] = contested[rows], overlapped[rows]
+    return Histories(keypoints, scores, ages, frames, boxes, box_ages, claimed, covered)
 
 
 def _past_overlap(past: Poses, gaps: IntArray, rows: IntArray) -> tuple[FloatArray, FloatArray]:

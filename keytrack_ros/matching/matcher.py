@@ -79,6 +79,8 @@ class TrackQuery:
         gating: whether clear cases are settled by geometry alone, see `keytrack_ros.matching.gating`.
         expected: T boxes; None where boxes are no evidence.
         weak: [P] bool, current poses that are assigned after the others; None for none of them.
+        contested, overlapped: [Q, 15] and [Q] float32, how the past poses of a frame overlapped, see `boxes.Overlap`;
+            None where this is not known yet.
     """
 
     current: Poses
@@ -91,6 +93,8 @@ class TrackQuery:
     gating: bool = False
     expected: ExpectedBoxes | None = None
     weak: BoolArray | None = None
+    contested: FloatArray | None = None
+    overlapped: FloatArray | None = None
 
 
 @dataclass(frozen=True)

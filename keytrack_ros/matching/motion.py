@@ -125,8 +125,13 @@ def camera_shift(
     shortest = np.argsort(length, axis=1, kind="stable")[:, :asked]
     choices, length = np.take_along_axis(choices, shortest[..., None], 1), np.take_along_axis(length, shortest, 1)
 
-    apart2 = squared_lengths(offsets[:, None] - choices[:, :, None, None])  # [S, choices, P, T]
-    agreement = np.exp(-apart2 / np.square(VOTE_WIDTH * size[:, None]) / 2) * weight[:, None]
+    agreement = np.zeros((*choices.shape[:2], *size.shape[1:]), np.float32)  # [S, choices, P, T]; made in place
+    for axis in (0, 1):
+        apart = offsets[:, None, ..., axis] - choices[:, :, None, None, axis]
+        agreement -= np.square(apart, out=apart)
+    agreement /= 2 * np.square(VOTE_WIDTH * size[:, None])
+    np.exp(agreement, out=agreement)
+    agreement *= weight[:, None]
     votes = np.minimum(agreement.max(3).sum(2), agreement.max(2).sum(2)) - VOTE_COST * length
     won = agreement[scenes, votes.argmax(1)]  # [S, P, T]
     mutual = won * (won == won.max(2, keepdims=True)) * (won == won.max(1, keepdims=True))

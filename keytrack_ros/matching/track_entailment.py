@@ -79,7 +79,9 @@ class TrackEntailmentMatcher:
             keypoints=past.keypoints + query.camera[:, None],
             boxes=moved_boxes(known_boxes(past), query.camera),
         )
-        histories = collect_histories(moved, query.gaps, query.seconds, query.track_ids)
+        histories = collect_histories(
+            moved, query.gaps, query.seconds, query.track_ids, query.contested, query.overlapped
+        )
         velocity = histories.velocities
         expected = expected_poses(histories, velocity)
         current, scores = query.current, query.current.scores

@@ -20,7 +20,7 @@ from keytrack_ros.poses import BoolArray, FloatArray, IntArray, Poses, TrackStat
 from keytrack_ros.tracker.assignment import Stage, assign_in_stages, candidate_pairs
 from keytrack_ros.tracker.hidden import hidden_poses
 from keytrack_ros.tracker.life import Sighting, Track
-from keytrack_ros.tracker.memory import remembered_poses
+from keytrack_ros.tracker.memory import Memory
 from keytrack_ros.tracker.motion import BoxMotion
 from keytrack_ros.tracker.options import TrackerOptions
 
@@ -104,6 +104,7 @@ class PoseTracker:
         """Ends all tracks; `events` says so with the next frame."""
         self._tracks: list[Track] = []  # by ascending id; rows of `_motion`
         self._motion = BoxMotion()
+        self._memory = Memory()
         self._frame_size: tuple[int, int] | None = None
         self._stamp = -math.inf
         self._camera: FloatArray = np.zeros(2, np.float32)
@@ -242,7 +243,7 @@ class PoseTracker:
     def _query(self, seen: Poses, strong: BoolArray, stamp: float) -> TrackQuery:
         """The remembered poses of all tracks, newest frame first; for a `Matcher` of the last δ frames alone."""
         oldest = -math.inf if self._by_tracks else self._frame - self.options.delta
-        past = remembered_poses(self._tracks, oldest)
+        past = self._memory.poses(self._tracks, oldest)
         return TrackQuery(
             current=seen,
             past=past.poses,
@@ -254,6 +255,8 @@ class PoseTracker:
             gating=self.options.gating,
             expected=self._motion.expected() if self.options.use_boxes else None,
             weak=~strong,
+            contested=past.contested,
+            overlapped=past.overlapped,
         )
 
     def _assign(self, compared: Comparison, strong: BoolArray, carried: BoolArray) -> tuple[IntArray, FloatArray]:
