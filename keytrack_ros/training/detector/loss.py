@@ -2,8 +2,7 @@
 
 Assignment: SimOTA (Ge et al., YOLOX, 2021, §2.1; dynamic k). Score: quality focal loss towards the IoU of the cell's
 own box (Li et al., Generalized Focal Loss, 2020, eq. 4). Box: generalised IoU (Rezatofighi et al., 2019). Where a
-teacher is asked, too, a cell's score goes to the larger of both wishes, and cells that only the teacher would have
-answer learn its box.
+teacher is asked, too (distillation; Hinton et al., 2015), both are towards mixtures of its answer and the label's.
 """
 
 from __future__ import annotations
@@ -42,6 +41,9 @@ class Targets:
     people: Tensor
     doubtful: Tensor
 
+    def to(self, device: torch.device) -> Targets:
+        return Targets(self.boxes.to(device), self.people.to(device), self.doubtful.to(device))
+
 
 @dataclass(frozen=True)
 class Taught:
@@ -49,6 +51,9 @@ class Taught:
 
     boxes: Tensor
     scores: Tensor
+
+    def to(self, device: torch.device) -> Taught:
+        return Taught(self.boxes.to(device), self.scores.to(device))
 
 
 @dataclass(frozen=True)
@@ -158,10 +163,14 @@ def _assigned(predicted: Tensor, logits: Tensor, found: Predictions, boxes: Tens
     return owners
 
 
-def detector_loss(found: Predictions, targets: Targets, taught: Taught | None = None) -> tuple[Tensor, Tensor]:
+def detector_loss(
+    found: Predictions, targets: Targets, taught: Taught | None = None, teacher_share: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """Losses of score and box, each a sum over the batch divided by the number of answering cells.
 
-    With a teacher, cells that no label makes answer count as much as the teacher is sure of them.
+    With a teacher, `teacher_share` of a cell's wished score is the teacher's, the rest the label's; in doubtful boxes
+    all of it is. A cell from whom the label wants a box learns it with the rest's weight, one to which the teacher
+    gives at least `LEAST_TAUGHT` learns the teacher's box with the share's, times that score.
     """
     owner, excused = assign(found, targets)
     positive = owner >= 0
@@ -174,13 +183,13 @@ def detector_loss(found: Predictions, targets: Targets, taught: Taught | None = 
     quality[image, cell] = overlap.detach().clamp(0, 1)
     asked = positive | ~excused
     if taught is not None:
-        quality = torch.maximum(quality, taught.scores)
+        quality = torch.where(asked, quality + teacher_share * (taught.scores - quality), taught.scores)
         asked = torch.ones_like(asked)
-        image, cell = (~positive & (taught.scores >= LEAST_TAUGHT)).nonzero(as_tuple=True)
-        sure = taught.scores[image, cell]
+        image, cell = (taught.scores >= LEAST_TAUGHT).nonzero(as_tuple=True)
+        sure = teacher_share * taught.scores[image, cell]
         generalised, _ = giou(found.boxes[image, cell], taught.boxes[image, cell])
-        box = box + (sure * (1 - generalised)).sum()
-        count = count + sure.sum()
+        box = (1 - teacher_share) * box + (sure * (1 - generalised)).sum()
+        count = (1 - teacher_share) * count + sure.sum()
     score = binary_cross_entropy_with_logits(found.logits, quality, reduction="none")
     score = score * (quality - found.logits.sigmoid()).abs().square() * asked
     count = count.clamp(min=1)

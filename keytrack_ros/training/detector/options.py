@@ -39,8 +39,12 @@ class DetectorTrainOptions(Options):
         "", "SOURCE=SHARE,… how often images of a source are drawn; other sources share the rest by their size"
     )
     teacher: str = option(
-        "", "detector (name or model file) whose score and box of every cell are learned, too; empty = labels alone"
+        "",
+        "NAME,… detectors (names or model files) whose mean score and box of every cell are targets beside the labels; "
+        "the network itself may be one; empty = labels alone",
     )
+    teacher_share: float = option(0.6, "of the targets that is the teachers'", at_least=0.0, at_most=1.0)
+    loaders: int = option(1, "batches that are prepared ahead, in as many threads", at_least=1, at_most=64)
     batch_norm: bool = option(
         True, "no: batch normalisation is folded into the convolutions, for fine-tuning; a third faster"
     )

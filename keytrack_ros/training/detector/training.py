@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +20,10 @@ from keytrack_ros.inference.cards import DetectorCard
 from keytrack_ros.inference.registry import find_model
 from keytrack_ros.inference.torch_session import fold_batch_norms
 from keytrack_ros.poses import FloatArray, ImageArray
+from keytrack_ros.training.common.ahead import BatchesAhead
 from keytrack_ros.training.common.export import NO_LICENCE
 from keytrack_ros.training.common.log import Panel
-from keytrack_ros.training.common.run import Part, TrainingRun
+from keytrack_ros.training.common.run import Part, Progress, TrainingRun
 from keytrack_ros.training.common.setup import (
     average_into,
     averaged_weights,
@@ -61,6 +62,15 @@ class DetectorEpoch:
     average_precision: float
 
 
+@dataclass(frozen=True)
+class DetectorBatch:
+    """The images of a step: [N, 3, S, S] float32 as the network takes them, labels, a teacher's answers."""
+
+    images: Tensor
+    targets: Targets
+    taught: Taught | None
+
+
 class DetectorTraining(TrainingRun[DetectorEpoch]):
     """One training run: network, average, optimiser, log and checkpoint in a run folder.
 
@@ -70,7 +80,7 @@ class DetectorTraining(TrainingRun[DetectorEpoch]):
         folder: run folder; `checkpoint.pt` and `log.csv` are written there.
         options: see `DetectorTrainOptions`.
         resume: continue from the folder's checkpoint.
-        teacher: a detector whose score and box of every cell are learned beside the labels; None = labels alone.
+        teacher: detectors whose mean score and box of every cell are learned beside the labels; None = labels alone.
 
     Raises:
         DataError: no image to train or validate on shows a person, the checkpoint is missing or belongs to another
@@ -132,7 +142,8 @@ class DetectorTraining(TrainingRun[DetectorEpoch]):
         """A run on the images of the folder `data`; see `load_images`."""
         teacher = None
         if options.teacher:
-            teacher = DenseTeacher(find_model(DetectorCard, options.teacher), STRIDES, options.threads)
+            cards = [find_model(DetectorCard, name) for name in options.teacher.split(",")]
+            teacher = DenseTeacher(cards, STRIDES, options.threads)
         return cls(*load_images(data), folder, options, resume, teacher)
 
     @property
@@ -153,23 +164,33 @@ class DetectorTraining(TrainingRun[DetectorEpoch]):
     def parts(self) -> Mapping[str, Part]:
         return {"network": self.network, "averaged": self.averaged, "optimiser": self._optimiser}
 
-    def train_step(self) -> Mapping[str, float]:
-        size = image_size(self.step, self.options)
+    def run(self, report: Callable[[Progress], None], stopped: Callable[[], bool] = lambda: False) -> None:
+        """As `TrainingRun.run`; the next batches are prepared while the network trains on the last."""
+        with BatchesAhead(self.batch, self.step, self.options.steps, self.options.loaders) as self._batches:
+            super().run(report, stopped)
+
+    def batch(self, step: int) -> DetectorBatch:
+        """The batch of a step, with the teacher's answers, on the CPU."""
+        size = image_size(step, self.options)
         samples = [
-            self.maker.sample(size, np.random.default_rng((self.options.seed, self.step, number)))
+            self.maker.sample(size, np.random.default_rng((self.options.seed, step, number)))
             for number in range(self.options.batch_size)
         ]
+        pixels = [sample.pixels for sample in samples]
+        taught = None
+        if self._teacher is not None:
+            taught = Taught(*(torch.from_numpy(part) for part in self._teacher(pixels)))
+        return DetectorBatch(network_images(pixels, torch.device("cpu")), padded(samples), taught)
+
+    def train_step(self) -> Mapping[str, float]:
+        batch = self._batches.take()
         for group in self._optimiser.param_groups:
             group["lr"] = cosine_rate(self.step, self.options)
         self.network.train()
-        pixels = [sample.pixels for sample in samples]
-        images = network_images(pixels, self.device)
-        taught = None
-        if self._teacher is not None:
-            taught = Taught(*(torch.from_numpy(part).to(self.device) for part in self._teacher(pixels)))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.precision == "bfloat16"):
-            maps = self.network.maps(images)
-        score_loss, box_loss = detector_loss(decode_maps(maps, STRIDES), padded(samples, self.device), taught)
+            maps = self.network.maps(batch.images.to(self.device))
+        targets, taught = batch.targets.to(self.device), batch.taught and batch.taught.to(self.device)
+        score_loss, box_loss = detector_loss(decode_maps(maps, STRIDES), targets, taught, self.options.teacher_share)
         self._optimiser.zero_grad(set_to_none=True)
         (score_loss + box_loss).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
@@ -224,7 +245,7 @@ def network_images(images: Sequence[ImageArray], device: torch.device) -> Tensor
     return ((batch.float() - INPUT_MEAN) / INPUT_STD).permute(0, 3, 1, 2)
 
 
-def padded(samples: Sequence[Sample], device: torch.device) -> Targets:
+def padded(samples: Sequence[Sample]) -> Targets:
     """The boxes of a batch, padded to the largest number in it."""
     largest = max(len(sample.boxes) for sample in samples)
     boxes = np.zeros((len(samples), largest, 4), np.float32)
@@ -234,7 +255,7 @@ def padded(samples: Sequence[Sample], device: torch.device) -> Targets:
         boxes[row, :count] = sample.boxes
         people[row, :count] = sample.sure
         doubtful[row, :count] = ~sample.sure
-    return Targets(*(torch.from_numpy(array).to(device) for array in (boxes, people, doubtful)))
+    return Targets(*(torch.from_numpy(array) for array in (boxes, people, doubtful)))
 
 
 def image_size(step: int, options: DetectorTrainOptions) -> int:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +16,7 @@ from keytrack_ros.errors import DataError
 from keytrack_ros.estimation.heatmaps import decode
 from keytrack_ros.estimation.hrnet import build_hrnet
 from keytrack_ros.poses import BoolArray, FloatArray, ImageArray, IntArray
+from keytrack_ros.training.common.ahead import BatchesAhead
 from keytrack_ros.training.common.export import NO_LICENCE
 from keytrack_ros.training.common.log import Panel, sheet
 from keytrack_ros.training.common.run import Part, Progress, TrainingRun
@@ -126,7 +125,6 @@ class PoseTraining(TrainingRun[PoseEpoch]):
         if options.teacher:
             asked = ask_teacher(people, options.teacher, folder / "teacher.npz", options.threads)
         self._answers = with_annotated(asked, people)
-        self._coming: deque[Future[PoseBatch]] = deque()
         if resume:
             self.restore()
 
@@ -151,14 +149,11 @@ class PoseTraining(TrainingRun[PoseEpoch]):
 
     def run(self, report: Callable[[Progress], None], stopped: Callable[[], bool] = lambda: False) -> None:
         """As `TrainingRun.run`; the next batches are prepared while the network trains on the last."""
-        with ThreadPoolExecutor(self.options.loaders) as self._pool:
-            self._coming = deque()
+        with BatchesAhead(self.batch, self.step, self.options.steps, self.options.loaders) as self._batches:
             super().run(report, stopped)
-            for batch in self._coming:
-                batch.cancel()
 
     def train_step(self) -> Mapping[str, float]:
-        batch = self._next_batch()
+        batch = self._batches.take()
         for group in self._optimiser.param_groups:
             group["lr"] = self._rate(self.step)
         self.network.train()
@@ -281,11 +276,6 @@ class PoseTraining(TrainingRun[PoseEpoch]):
         image = self.people.image(row)
         left, top, right, bottom = np.clip(self.people.boxes[row].astype(int), 0, [image.shape[1], image.shape[0]] * 2)
         return image[top:bottom, left:right] if min(right - left, bottom - top) >= 16 else None
-
-    def _next_batch(self) -> PoseBatch:
-        ahead = range(self.step + len(self._coming), min(self.step + self.options.loaders + 1, self.options.steps))
-        self._coming.extend(self._pool.submit(self.batch, step) for step in ahead)
-        return self._coming.popleft().result()
 
     def _forward(self, network: nn.Module, crops: Tensor) -> Tensor:
         crops = crops.to(self.device, memory_format=torch.channels_last)

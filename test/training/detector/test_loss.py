@@ -107,17 +107,39 @@ def test_losses_by_hand() -> None:
     assert box.item() == pytest.approx(BOX_WEIGHT * 0.5, rel=1e-5)
 
 
-def test_a_teacher_adds_the_cells_that_it_is_sure_of() -> None:
+def test_wishes_are_a_mixture_of_the_labels_and_the_teachers() -> None:
     # Cell 0 answers for the label with IoU 0.5. The teacher says 0.8 there, 0.6 in cell 1, 0.1 in cell 2.
     found = row_of_cells([(0, 0, 20, 10), (50, 0, 60, 10), (90, 0, 99, 10)], [0.0, 0.0, 0.0])
     boxes = torch.tensor([[[0.0, 0, 20, 10], [50, 0, 70, 10], [0, 0, 1, 1]]])
     taught = Taught(boxes, torch.tensor([[0.8, 0.6, 0.1]]))
-    score, box = detector_loss(found, targets((0, 0, 10, 10)), taught)
-    answering = 1 + 0.6
-    # All logits are 0: cross-entropy is ln 2 whatever is wished, weighted with (wish - 0.5)².
-    assert score.item() == pytest.approx(math.log(2) * (0.3**2 + 0.1**2 + 0.4**2) / answering, rel=1e-5)
-    # The label's box counts in cell 0 (GIoU 0.5), the teacher's in cell 1 (0.5, too), as much as it is sure.
-    assert box.item() == pytest.approx(BOX_WEIGHT * (0.5 + 0.6 * 0.5) / answering, rel=1e-5)
+    score, box = detector_loss(found, targets((0, 0, 10, 10)), taught, teacher_share=0.6)
+    answering = 0.4 * 1 + 0.6 * (0.8 + 0.6)
+    # Wishes: 0.4 · 0.5 + 0.6 · 0.8 = 0.68, 0.36, 0.06. Cross-entropy at logit 0 is ln 2, weighted with (wish - 0.5)².
+    assert score.item() == pytest.approx(math.log(2) * (0.18**2 + 0.14**2 + 0.44**2) / answering, rel=1e-5)
+    # The label's box in cell 0 (GIoU 0.5), the teacher's there (1) and in cell 1 (0.5), as much as it is sure.
+    assert box.item() == pytest.approx(BOX_WEIGHT * (0.4 * 0.5 + 0.6 * 0.6 * 0.5) / answering, rel=1e-5)
+
+
+def test_in_doubtful_boxes_the_teacher_alone_is_asked() -> None:
+    found = row_of_cells([(0, 0, 10, 10), (10, 0, 20, 10)], [0.0, 0.0])
+    taught = Taught(torch.zeros(1, 2, 4), torch.tensor([[0.2, 0.2]]))
+    score, _ = detector_loss(found, targets((0, 0, 10, 10), doubtful=(0,)), taught, teacher_share=0.5)
+    # Cell 0 lies in the doubtful box: 0.2 is wished; of cell 1 half of it.
+    assert score.item() == pytest.approx(math.log(2) * (0.3**2 + 0.4**2), rel=1e-5)  # fewer than one cell answers
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_share_of_all_or_nothing_leaves_one_of_both(share: float) -> None:
+    found = row_of_cells([(0, 0, 20, 10), (50, 0, 60, 10)], [0.3, -0.4])
+    label, boxes = targets((0, 0, 10, 10)), torch.tensor([[[0.0, 0, 12, 10], [50, 0, 70, 10]]])
+    mixed = detector_loss(found, label, Taught(boxes, torch.tensor([[0.9, 0.5]])), share)
+    if share == 0:
+        expected = detector_loss(found, label)
+        assert [v.item() for v in mixed] == pytest.approx([v.item() for v in expected])
+    else:
+        generalised, _ = giou(found.boxes[0], boxes[0])
+        wish = torch.tensor([0.9, 0.5])
+        assert mixed[1].item() == pytest.approx(BOX_WEIGHT * (wish * (1 - generalised)).sum().item() / 1.4, rel=1e-5)
 
 
 @pytest.mark.parametrize("empty", [targets(), targets((0, 0, 0, 0), doubtful=())])

@@ -194,7 +194,7 @@ def test_batches_are_padded_with_boxes_that_are_nothing() -> None:
     pixels = np.zeros((32, 32, 3), np.uint8)
     two = Sample(pixels, np.ones((2, 4), np.float32), np.array([True, False]))
     none = Sample(pixels, np.zeros((0, 4), np.float32), np.zeros(0, bool))
-    batch = padded([two, none], torch.device("cpu"))
+    batch = padded([two, none])
     assert batch.people.tolist() == [[True, False], [False, False]]
     assert batch.doubtful.tolist() == [[False, True], [False, False]]
 
@@ -241,6 +241,19 @@ def test_without_a_teacher_the_command_says_what_it_needs(data: Path, tmp_path: 
     result = CliRunner().invoke(app, arguments(data, tmp_path / "run", "--teacher=yolox_nano_person"))
     assert result.exit_code == 1
     assert "no detection network 'yolox_nano_person' was found" in result.output
+
+
+def test_a_network_learns_from_two_teachers(data: Path, images: Images, tmp_path: Path) -> None:
+    plain = training(images, tmp_path / "plain")
+    plain.run(lambda _: None)
+    file = str(next(f for f in plain.export() if f.suffix == ".yaml"))
+    result = CliRunner().invoke(app, arguments(data, tmp_path / "run", f"--teacher={file},{file}"))
+    assert result.exit_code == 0, result.output
+    with (tmp_path / "run" / "log.csv").open() as log:
+        taught = [float(row["score_loss"]) for row in csv.DictReader(log)]
+    with (tmp_path / "plain" / "log.csv").open() as log:
+        assert taught[0] != pytest.approx(float(next(csv.DictReader(log))["score_loss"]), rel=1e-3)
+    assert all(np.isfinite(taught))
 
 
 def test_a_wrong_data_folder_is_one_line(tmp_path: Path) -> None:
