@@ -53,7 +53,7 @@ HOPELESS_LOGIT = -10.0
 """The network is not asked about pairs whose boxes say less than this; it could not make up for them."""
 
 SETTLED_BY_BOXES = 0.95
-"""Mutual probability from which boxes alone settle a case: people stand apart, and the network is not asked."""
+"""Probability from which boxes alone settle a case: people stand apart, and the network is not asked."""
 
 
 def box_logits(boxes: FloatArray, expected: ExpectedBoxes) -> FloatArray:

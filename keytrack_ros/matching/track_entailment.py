@@ -28,10 +28,11 @@ from keytrack_ros.matching.histories import (
     pair_features,
     track_distances,
 )
+from keytrack_ros.matching.marginals import association_probabilities
 from keytrack_ros.matching.matcher import TrackQuery, TrackScores
 from keytrack_ros.matching.motion import camera_shift, pose_sizes
 from keytrack_ros.matching.sessions import open_matcher_session
-from keytrack_ros.poses import BoolArray, FloatArray
+from keytrack_ros.poses import FloatArray
 
 TRACK_INPUTS = ("tokens", "summary")
 OUTPUT = "logits"
@@ -65,7 +66,7 @@ class TrackEntailmentMatcher:
         self._session.close()
 
     def score_tracks(self, query: TrackQuery) -> TrackScores:
-        """Mutual probabilities, and the camera's shift; with `query.gating` the network is not asked about clear cases.
+        """Probabilities of the joint assignment, and the camera's shift; with `gating` no network sees the clear cases.
 
         Poses without keypoints are compared with no track. Boxes without area, and those that are only the extent of
         the keypoints, are no evidence.
@@ -99,7 +100,7 @@ class TrackEntailmentMatcher:
         clear = np.zeros((poses, tracks), bool)
         if query.gating:
             clear = clear_cases(distance[0], histories.frames) | (
-                mutual_probabilities(box, query.weak) >= SETTLED_BY_BOXES
+                association_probabilities(box, query.weak) >= SETTLED_BY_BOXES
             )
             # Where keypoints and boxes name different pairs, nothing is clear.
             clear &= (clear.sum(0, keepdims=True) == 1) & (clear.sum(1, keepdims=True) == 1)
@@ -112,7 +113,7 @@ class TrackEntailmentMatcher:
             tokens, summary = pair_features(keypoints[a], scores[a], boxes[a], rivals[a], histories[b], velocity[b])
             logits[a, b] = self._session.run({"tokens": tokens, "summary": summary})[OUTPUT]
         mixed = combined_logits(np.where(clear, LARGEST_LOGIT, logits), box, rivals, visible)
-        found = np.where(clear, SETTLED_SCORE, mutual_probabilities(mixed, query.weak))
+        found = np.where(clear, SETTLED_SCORE, association_probabilities(mixed, query.weak))
         return TrackScores(found, shift, logits, clear, merged)
 
 
@@ -120,21 +121,3 @@ def moved_boxes(boxes: FloatArray, offset: FloatArray) -> FloatArray:
     """Boxes [N, 4] moved by `offset` ([2] or [N, 2]) pixels; those without area stay zeros."""
     both = np.concatenate([offset, offset], -1)
     return np.asarray((boxes + both) * exists(boxes)[:, None], np.float32)
-
-
-def mutual_probabilities(logits: FloatArray, weak: BoolArray | None = None) -> FloatArray:
-    """Probability that a pose and a track belong together, given all other poses and tracks: [P, T] → [P, T].
-
-    The geometric mean of two answers: which track continues with this pose (softmax over tracks), and which pose
-    continues this track (softmax over poses), each with "none" as one more answer of logit 0. Among look-alikes both
-    are low, so that a greedy assignment takes clear cases first. −inf stays where `logits` is −inf.
-
-    Poses of `weak` [P] are rivals of each other, but not of the others: those are assigned before them.
-    """
-    of_tracks = np.logaddexp(np.logaddexp.reduce(logits, axis=1, keepdims=True), 0)
-    of_poses = np.logaddexp(np.logaddexp.reduce(logits, axis=0, keepdims=True), 0)
-    if weak is not None and weak.any():
-        strong = np.where(weak[:, None], -np.inf, logits)
-        of_poses = np.where(weak[:, None], of_poses, np.logaddexp(np.logaddexp.reduce(strong, axis=0), 0))
-    scores = np.exp(logits - (of_tracks + of_poses) / 2)
-    return np.where(np.isneginf(logits), -np.inf, scores).astype(np.float32)

@@ -55,7 +55,7 @@ class TrackNetwork(nn.Module):
 
         Returns:
             [N] float32, log-odds against "this pose and this track belong to nobody else's", see
-            `keytrack_ros.matching.track_entailment.mutual_probabilities`.
+            `keytrack_ros.matching.marginals`.
         """
         mask = torch.where(tokens[:, :, 1] > 0.5, 0.0, MASKED)
         bias = torch.cat([torch.zeros_like(mask[:, :1]), mask], 1)[:, None, None, :]  # [N, 1, 1, 16]

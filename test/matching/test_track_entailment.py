@@ -11,7 +11,7 @@ from keytrack_ros.matching.entailment import EntailmentMatcher
 from keytrack_ros.matching.matcher import TrackMatcher, TrackQuery
 from keytrack_ros.matching.motion import VOTE_PRIOR
 from keytrack_ros.matching.open_matcher import open_matcher
-from keytrack_ros.matching.track_entailment import TrackEntailmentMatcher, mutual_probabilities
+from keytrack_ros.matching.track_entailment import TrackEntailmentMatcher
 from keytrack_ros.poses import Poses
 from keytrack_ros.tracker import PoseTracker, TrackerOptions
 from test.people import people
@@ -23,28 +23,6 @@ PAPER = "pose_entailment_paper"
 @pytest.fixture(scope="module")
 def shipped() -> TrackEntailmentMatcher:
     return TrackEntailmentMatcher(find_model(MatcherCard, "pose_entailment", [PACKAGE_MODELS]))
-
-
-class TestMutualProbabilities:
-    def test_a_lone_pair_is_judged_by_its_logit(self):
-        np.testing.assert_allclose(mutual_probabilities(np.array([[0.0]])), [[0.5]])
-        np.testing.assert_allclose(mutual_probabilities(np.array([[2.0]])), [[1 / (1 + np.exp(-2))]], rtol=1e-6)
-
-    def test_two_tracks_share_a_pose(self):
-        # e² of (1 + 2 e²) for the pose; e² of (1 + e²) for each track.
-        e2 = np.exp(2)
-        expected = np.sqrt(e2 / (1 + 2 * e2) * e2 / (1 + e2))
-        np.testing.assert_allclose(mutual_probabilities(np.array([[2.0, 2.0]])), [[expected, expected]], rtol=1e-6)
-
-    def test_a_clear_case_comes_before_ambiguous_ones_of_larger_logit(self):
-        logits = np.array([[3.0, -np.inf, -np.inf], [-np.inf, 4.0, 4.0], [-np.inf, 4.0, 4.0]], np.float32)
-        scores = mutual_probabilities(logits)
-        assert scores[0, 0] > scores[1:, 1:].max() > 0.4
-        assert (scores[np.isneginf(logits)] == -np.inf).all()
-
-    def test_huge_logits_do_not_overflow(self):
-        scores = mutual_probabilities(np.array([[500.0, -500.0], [-500.0, 499.0]], np.float32))
-        np.testing.assert_allclose(scores, np.eye(2), atol=1e-6)
 
 
 def ids(tracker: PoseTracker, poses: Poses, stamp: float) -> list[int]:
