@@ -39,6 +39,9 @@ app = typer.Typer(no_args_is_help=True, help=__doc__, rich_markup_mode=None)
 RATE = 8.0
 """Frames a second, about: every n-th frame of a sequence is taken."""
 
+LEAST_SIDE = 8.0
+"""Pixels; a box of which less is left within the image is not found."""
+
 LOWEST_SCORE = 0.35
 """Detections below are not given out, as `detector.score_threshold`."""
 
@@ -114,9 +117,14 @@ def steps(street: Street, motions: list[FloatArray], seed: int) -> list[Step]:
     kept = present & (rng.random(present.shape) >= 0.05)
     kept &= ~runs_of_misses(boxes, behind, seconds, always, rng)[..., None]
     found, merged = detected_boxes(boxes, behind, points, kept, np.ones(1), rng)
+    # The image's border cuts people off, as it does for a detector.
+    width, height = street.size
+    kept &= (points >= 0).all(-1) & (points[..., 0] < width) & (points[..., 1] < height)
+    found = np.clip(found, 0, [width, height, width, height]).astype(np.float32)
+    there_still = (found[..., 2:] - found[..., :2]).min(-1) >= LEAST_SIDE
     hidden = (covered_parts(boxes) * behind[:, None]).max(-1)
     box_scores = np.clip(rng.normal(0.72 - 0.4 * hidden, 0.1), 0.05, 0.99)
-    seen = (there & ~merged & kept.any(-1) & (box_scores >= LOWEST_SCORE))[0]
+    seen = (there & there_still & ~merged & kept.any(-1) & (box_scores >= LOWEST_SCORE))[0]
     nobody = list(false_people(street, motions, rng))
     result = []
     for number, stamp in enumerate(street.stamps):

@@ -31,6 +31,9 @@ CONTEST_WIDTH = 0.15
 CONTEST_REACH = 4 * CONTEST_WIDTH
 """In sizes: keypoints farther apart contest nothing; `contested` is below 0.0004 there."""
 
+EDGE = 0.005
+"""A box ends at the image's border if it comes as near to it as this part of the image's side."""
+
 _FAR = np.float32(1e15)
 
 
@@ -65,6 +68,26 @@ def box_sizes(boxes: FloatArray) -> FloatArray:
 def box_centers(boxes: FloatArray) -> FloatArray:
     """[..., 2] of boxes [..., 4]."""
     return np.asarray((boxes[..., :2] + boxes[..., 2:]) / 2)
+
+
+def uncut(boxes: FloatArray, sizes: FloatArray, frame_size: tuple[int, int]) -> FloatArray:
+    """Boxes as they would be if the image's border did not cut them off.
+
+    A box that ends at the border and is smaller than the person goes on beyond it, as far as the person is large. One
+    that reaches from border to border stays as it is: how far it goes on at either side is not known.
+
+    Args:
+        boxes: [..., 4]
+        sizes: [..., 2] width and height of the people in pixels.
+        frame_size: width and height of the image.
+    """
+    low, high, frame = boxes[..., :2], boxes[..., 2:], np.array(frame_size, np.float32)
+    missing = np.maximum(sizes - (high - low), 0)
+    edge = np.maximum(EDGE * frame, 1)
+    at_low, at_high = np.abs(low) <= edge, np.abs(high - frame) <= edge
+    low = np.where(at_low & ~at_high, low - missing, low)
+    high = np.where(at_high & ~at_low, high + missing, high)
+    return np.asarray(np.concatenate([low, high], -1), np.float32)
 
 
 def box_velocities(boxes: FloatArray, seconds: FloatArray) -> FloatArray:

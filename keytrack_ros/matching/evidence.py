@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from keytrack_ros.geometry import overlap_of_smaller
-from keytrack_ros.matching.boxes import Overlap, box_centers, exists
+from keytrack_ros.matching.boxes import Overlap, box_centers, exists, uncut
 from keytrack_ros.matching.matcher import ExpectedBoxes
 from keytrack_ros.poses import BoolArray, FloatArray
 
@@ -56,12 +56,17 @@ SETTLED_BY_BOXES = 0.95
 """Probability from which boxes alone settle a case: people stand apart, and the network is not asked."""
 
 
-def box_logits(boxes: FloatArray, expected: ExpectedBoxes) -> FloatArray:
-    """[P, T] float32 log-odds of boxes [P, 4] against expected ones; −inf where a box is unknown (zeros)."""
+def box_logits(boxes: FloatArray, expected: ExpectedBoxes, frame_size: tuple[int, int] | None = None) -> FloatArray:
+    """[P, T] float32 log-odds of boxes [P, 4] against expected ones; −inf where a box is unknown (zeros).
+
+    `frame_size` is that of the image whose border may cut boxes off; None where it is not known.
+    """
+    known = exists(boxes)[:, None]
+    boxes = _pairwise(boxes, expected, frame_size)
     distance2 = _distances2(boxes, expected)
-    sizes, spread = boxes[:, 2:] - boxes[:, :2], _spread(expected)
+    sizes, spread = boxes[..., 2:] - boxes[..., :2], _spread(expected)
     logs = _size_ratios(boxes, expected)
-    larger = np.maximum(sizes.max(1, initial=1)[:, None], expected.sizes.max(1))
+    larger = np.maximum(sizes.max(-1, initial=1), expected.sizes.max(1))
     gross_spread = np.hypot(GROSS_CENTER, spread)
     gross = (
         np.log(GROSS_ERROR)
@@ -70,10 +75,10 @@ def box_logits(boxes: FloatArray, expected: ExpectedBoxes) -> FloatArray:
         - _surprise(np.square(logs / GROSS_SIZE), 1).sum(-1)
     )
     logits = np.logaddexp(_usual_logits(boxes, expected), gross)
-    return np.where(exists(boxes)[:, None], logits, -np.inf).astype(np.float32)
+    return np.where(known, logits, -np.inf).astype(np.float32)
 
 
-def merged_logits(boxes: FloatArray, expected: ExpectedBoxes) -> FloatArray:
+def merged_logits(boxes: FloatArray, expected: ExpectedBoxes, frame_size: tuple[int, int] | None = None) -> FloatArray:
     """[P, T] float32 log-odds that each box holds two people: that of the track and one of an overlapping track.
 
     Such a box covers both expected boxes. −inf where no other track is near, and where another box of the frame fits
@@ -91,17 +96,24 @@ def merged_logits(boxes: FloatArray, expected: ExpectedBoxes) -> FloatArray:
             np.maximum(expected.center_std[a], expected.center_std[b]),
             np.maximum(expected.size_std[a], expected.size_std[b]),
         )
-        logits = _usual_logits(boxes, union) + np.log(MERGED_SHARE)
+        logits = _usual_logits(_pairwise(boxes, union, frame_size), union) + np.log(MERGED_SHARE)
         for track in (a, b):
             np.maximum.at(out.T, track, logits.T)
-    fit = np.where(exists(boxes)[:, None], _usual_logits(boxes, expected), -np.inf)
+    usual = _usual_logits(_pairwise(boxes, expected, frame_size), expected)
+    fit = np.where(exists(boxes)[:, None], usual, -np.inf)
     ranked = np.sort(np.concatenate([np.full((2, fit.shape[1]), -np.inf), fit]), axis=0)
     others = np.where(fit == ranked[-1], ranked[-2], ranked[-1])  # of the best of the other boxes
     return np.where(exists(boxes)[:, None] & (others < FITTED_LOGIT), out, -np.inf).astype(np.float32)
 
 
+def _pairwise(boxes: FloatArray, expected: ExpectedBoxes, frame_size: tuple[int, int] | None) -> FloatArray:
+    """[P, T, 4]: each box as that of each track, see `uncut`."""
+    every = np.broadcast_to(boxes[:, None], (len(boxes), len(expected.sizes), 4))
+    return every if frame_size is None else uncut(every, expected.sizes[None], frame_size)
+
+
 def _usual_logits(boxes: FloatArray, expected: ExpectedBoxes) -> FloatArray:
-    """[P, T] log-odds of boxes that are no gross error."""
+    """[P, T] log-odds of boxes [P, T, 4] that are no gross error."""
     return np.asarray(
         -_surprise(_distances2(boxes, expected) / np.square(expected.center_std), 2)
         - 2 * np.log(_spread(expected))
@@ -111,12 +123,12 @@ def _usual_logits(boxes: FloatArray, expected: ExpectedBoxes) -> FloatArray:
 
 def _distances2(boxes: FloatArray, expected: ExpectedBoxes) -> FloatArray:
     """[P, T] squared distances of the centers, px²."""
-    return np.asarray(np.square(box_centers(boxes)[:, None] - expected.centers[None]).sum(-1))
+    return np.asarray(np.square(box_centers(boxes) - expected.centers[None]).sum(-1))
 
 
 def _size_ratios(boxes: FloatArray, expected: ExpectedBoxes) -> FloatArray:
     """[P, T, 2] logarithms of width and height over those expected."""
-    return np.asarray(np.log(np.maximum(boxes[:, 2:] - boxes[:, :2], 1)[:, None] / expected.sizes[None]))
+    return np.asarray(np.log(np.maximum(boxes[..., 2:] - boxes[..., :2], 1) / expected.sizes[None]))
 
 
 def _spread(expected: ExpectedBoxes) -> FloatArray:

@@ -81,6 +81,7 @@ class TrackQuery:
         weak: [P] bool, current poses that are assigned after the others; None for none of them.
         contested, overlapped: [Q, 15] and [Q] float32, how the past poses of a frame overlapped, see `boxes.Overlap`;
             None where this is not known yet.
+        frame_size: width and height of the image in pixels; None where it has no border.
     """
 
     current: Poses
@@ -95,6 +96,7 @@ class TrackQuery:
     weak: BoolArray | None = None
     contested: FloatArray | None = None
     overlapped: FloatArray | None = None
+    frame_size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

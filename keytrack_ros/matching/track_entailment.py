@@ -94,7 +94,8 @@ class TrackEntailmentMatcher:
         distance = np.where(np.isfinite(distance), np.minimum(distance, box_distances(boxes[None], histories)), np.inf)
         box, merged = np.full((poses, tracks), -np.inf, np.float32), np.zeros((poses, tracks), bool)
         if query.expected is not None and exists(boxes).any():
-            single, both = box_logits(boxes, query.expected), merged_logits(boxes, query.expected)
+            single = box_logits(boxes, query.expected, query.frame_size)
+            both = merged_logits(boxes, query.expected, query.frame_size)
             box, merged = np.logaddexp(single, both), both > single
             distance = np.where(exists(boxes)[:, None] & (box < HOPELESS_LOGIT), np.inf, distance)
         clear = np.zeros((poses, tracks), bool)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from keytrack_ros.events import TrackEvent, events_between
-from keytrack_ros.matching.boxes import exists, known_boxes
+from keytrack_ros.matching.boxes import exists, known_boxes, uncut
 from keytrack_ros.matching.gating import open_cases, settled_scores
 from keytrack_ros.matching.matcher import Matcher, MatchQuery, TrackMatcher, TrackQuery, TrackScores
 from keytrack_ros.poses import BoolArray, FloatArray, IntArray, Poses, TrackState, keypoint_boxes
@@ -105,7 +105,7 @@ class PoseTracker:
         self._tracks: list[Track] = []  # by ascending id; rows of `_motion`
         self._motion = BoxMotion()
         self._memory = Memory()
-        self._frame_size: tuple[int, int] | None = None
+        self._frame_size = (0, 0)  # of no frame
         self._stamp = -math.inf
         self._camera: FloatArray = np.zeros(2, np.float32)
 
@@ -167,7 +167,7 @@ class PoseTracker:
 
         Their state is LOST; see `hidden_poses`.
         """
-        if self.comparison is None or self._frame_size is None:
+        if self.comparison is None or not any(self._frame_size):
             return Poses.empty()
         tracked = self.comparison.tracked
         seen = tracked[tracked.states == TrackState.CONFIRMED]
@@ -196,7 +196,7 @@ class PoseTracker:
         if stamp < self._stamp:
             logger.warning("time went back by %.3f s; tracks are forgotten", self._stamp - stamp)
             self.reset()
-        elif self._frame_size is not None and self._frame_size != frame_size:
+        elif any(self._frame_size) and self._frame_size != frame_size:
             logger.warning(
                 "image size changed from %dx%d to %dx%d; tracks are forgotten", *self._frame_size, *frame_size
             )
@@ -257,6 +257,7 @@ class PoseTracker:
             weak=~strong,
             contested=past.contested,
             overlapped=past.overlapped,
+            frame_size=self._frame_size,
         )
 
     def _assign(self, compared: Comparison, strong: BoolArray, carried: BoolArray) -> tuple[IntArray, FloatArray]:
@@ -301,6 +302,7 @@ class PoseTracker:
         row_of = {track.track_id: row for row, track in enumerate(self._tracks)}
         poses = np.array([k for k in np.flatnonzero(evident) if ids[k] in row_of], np.int64)
         filtered = self._motion.expected().boxes[[row_of[int(track_id)] for track_id in ids[poses]]]
+        filtered = np.clip(filtered, 0, [*self._frame_size, *self._frame_size])
         steadied, share = boxes.copy(), np.where(merged[poses], 0, BOX_SHARE)[:, None]
         steadied[poses] = filtered + share * (boxes[poses] - filtered)
         return steadied
@@ -318,7 +320,8 @@ class PoseTracker:
         continued = np.flatnonzero((ids >= 0) & ~poses.carried)
         rows = np.array([row_of[int(track_id)] for track_id in ids[continued]], np.int64)
         noise = np.where(strong[continued], 1.0, WEAK_NOISE)
-        self._motion.correct(rows, boxes[continued], noise, merged[continued])
+        whole = uncut(boxes[continued], self._motion.expected().sizes[rows], self._frame_size)
+        self._motion.correct(rows, whole, noise, merged[continued])
         begun = np.flatnonzero((ids < 0) & strong)
         self._motion.begin(boxes[begun])
         for row in begun:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from keytrack_ros.matching.boxes import box_velocities, known_boxes, overlap
+from keytrack_ros.matching.boxes import box_velocities, known_boxes, overlap, uncut
 from keytrack_ros.matching.motion import pose_sizes
 from keytrack_ros.poses import Poses
 from test.people import people
@@ -74,3 +74,31 @@ class TestOverlap:
         found = overlap(*stacked, np.zeros((2, 2, 4), np.float32), pose_sizes(stacked[0], stacked[1] > 0))
         np.testing.assert_array_equal(found.contested[0], rivals(together).contested)
         assert (found.contested[1] == 0).all()
+
+
+class TestUncut:
+    """Image of 640 × 480; people are 60 × 150 pixels large."""
+
+    @pytest.mark.parametrize(
+        ("box", "whole"),
+        [
+            ((300, 100, 340, 220), (300, 100, 340, 220)),  # inside: as it is, however small
+            ((610, 100, 640, 250), (610, 100, 670, 250)),  # leaves to the right
+            ((0, 100, 20, 250), (-40, 100, 20, 250)),
+            ((300, 400, 360, 480), (300, 400, 360, 550)),  # feet below the image
+            ((300, 0, 360, 100), (300, -50, 360, 100)),
+            ((638, 478, 640, 480), (638, 478, 698, 628)),
+            ((560, 100, 640, 250), (560, 100, 640, 250)),  # wider than expected: nothing is missing
+            ((0, 100, 640, 250), (0, 100, 640, 250)),  # from border to border
+            ((620, 100, 660, 250), (620, 100, 660, 250)),  # not cut at the border: ends beyond it
+        ],
+    )
+    def test_a_box_at_the_border_goes_on_as_far_as_the_person_is_large(self, box, whole):
+        found = uncut(np.array([box], np.float32), np.array([[60, 150]], np.float32), (640, 480))
+        np.testing.assert_allclose(found, [whole])
+
+    def test_every_box_with_every_size(self):
+        boxes = np.array([[610, 100, 640, 250], [0, 100, 20, 250]], np.float32)
+        found = uncut(boxes[:, None], np.array([[[60, 150], [90, 150], [10, 150]]], np.float32), (640, 480))
+        assert found[0, :, 2].tolist() == [670, 700, 640]
+        assert found[1, :, 0].tolist() == [-40, -70, 0]

@@ -1,0 +1,63 @@
+"""Who leaves the image leaves it: boxes that its border cuts off do not hold people back."""
+
+import numpy as np
+import pytest
+
+from keytrack_ros.matching.open_matcher import open_matcher
+from keytrack_ros.poses import Poses
+from keytrack_ros.tracker import PoseTracker, TrackerOptions
+from test.people import people
+
+WIDTH, HEIGHT, FPS = 640, 480, 10.0
+
+
+@pytest.fixture(scope="module")
+def matcher():
+    matcher = open_matcher()
+    yield matcher
+    matcher.close()
+
+
+def detected(*places: tuple[float, float]) -> Poses:
+    """Toy people as a detector and a pose network find them: boxes and keypoints end at the image's border."""
+    poses = people(*places, score=0.8)
+    boxes = np.clip(poses.boxes + np.array([-6, -16, 6, 16], np.float32), 0, [WIDTH, HEIGHT, WIDTH, HEIGHT])
+    inside = (poses.keypoints >= 0).all(-1) & (poses.keypoints < [WIDTH, HEIGHT]).all(-1)
+    found = poses.with_fields(scores=poses.scores * inside, boxes=boxes)
+    return found[np.flatnonzero(boxes[:, 2] - boxes[:, 0] >= 8)]
+
+
+def walk_out(tracker: PoseTracker, *others: tuple[float, float]) -> tuple[int, float]:
+    """Somebody walks out to the right, 8 pixels a frame; number of frames and where they would be."""
+    frame, x = 0, 480.0
+    while len(poses := detected((x, 240), *others)) > len(others):
+        tracker.update(poses, (WIDTH, HEIGHT), frame / FPS)
+        frame, x = frame + 1, x + 8
+    return frame, x
+
+
+def test_the_track_goes_on_beyond_the_border(matcher) -> None:
+    tracker = PoseTracker(TrackerOptions(), matcher)
+    frame, x = walk_out(tracker)
+    for later in range(5):
+        tracker.update(Poses.empty(), (WIDTH, HEIGHT), (frame + later) / FPS)
+        expected = tracker.comparison.query.expected
+        assert expected.centers[0, 0] == pytest.approx(x + 8 * later, abs=10)  # not at the border
+        assert expected.sizes[0, 0] == pytest.approx(62, abs=8)  # not of what was left in sight
+
+
+def test_who_has_left_behind_somebody_is_not_given_out_as_hidden(matcher) -> None:
+    tracker = PoseTracker(TrackerOptions(), matcher)
+    standing = (590.0, 250.0)
+    frame, _ = walk_out(tracker, standing)
+    for later in range(10):
+        tracker.update(detected(standing), (WIDTH, HEIGHT), (frame + later) / FPS)
+        assert len(tracker.hidden()) == 0
+
+
+def test_boxes_given_out_end_at_the_border(matcher) -> None:
+    tracker = PoseTracker(TrackerOptions(), matcher)
+    for frame in range(18):
+        found = tracker.update(detected((480 + 8 * frame, 240)), (WIDTH, HEIGHT), frame / FPS)
+        assert (found.boxes[:, 2] <= WIDTH).all()
+        assert found.track_ids.tolist() == [1]
