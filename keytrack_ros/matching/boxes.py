@@ -81,13 +81,25 @@ def uncut(boxes: FloatArray, sizes: FloatArray, frame_size: tuple[int, int]) -> 
         sizes: [..., 2] width and height of the people in pixels.
         frame_size: width and height of the image.
     """
-    low, high, frame = boxes[..., :2], boxes[..., 2:], np.array(frame_size, np.float32)
+    low, high = boxes[..., :2], boxes[..., 2:]
     missing = np.maximum(sizes - (high - low), 0)
-    edge = np.maximum(EDGE * frame, 1)
-    at_low, at_high = np.abs(low) <= edge, np.abs(high - frame) <= edge
+    at_low, at_high = _at_border(boxes, frame_size)
     low = np.where(at_low & ~at_high, low - missing, low)
     high = np.where(at_high & ~at_low, high + missing, high)
     return np.asarray(np.concatenate([low, high], -1), np.float32)
+
+
+def cut_off(boxes: FloatArray, frame_size: tuple[int, int]) -> BoolArray:
+    """[...] which of the boxes [..., 4] end at the border of the image."""
+    at_low, at_high = _at_border(boxes, frame_size)
+    return np.asarray(exists(boxes) & (at_low | at_high).any(-1))
+
+
+def _at_border(boxes: FloatArray, frame_size: tuple[int, int]) -> tuple[BoolArray, BoolArray]:
+    """[..., 2] each: whether a box ends at the left and upper border, and at the right and lower one."""
+    frame = np.array(frame_size, np.float32)
+    edge = np.maximum(EDGE * frame, 1)
+    return np.abs(boxes[..., :2]) <= edge, np.abs(boxes[..., 2:] - frame) <= edge
 
 
 def box_velocities(boxes: FloatArray, seconds: FloatArray) -> FloatArray:

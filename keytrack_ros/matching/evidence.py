@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from keytrack_ros.geometry import overlap_of_smaller
-from keytrack_ros.matching.boxes import Overlap, box_centers, exists, uncut
+from keytrack_ros.matching.boxes import Overlap, box_centers, cut_off, exists, uncut
 from keytrack_ros.matching.matcher import ExpectedBoxes
 from keytrack_ros.poses import BoolArray, FloatArray
 
@@ -24,6 +24,10 @@ GROSS_ERROR = 0.01
 GROSS_CENTER = 0.35
 GROSS_SIZE = 0.6
 """Standard deviations of their centers, in body heights of the larger box, and of the logarithms of their sizes."""
+
+ARRIVALS = 30.0
+"""Rate, a second, at which somebody else may come in where a track has left the image, beside its own return: the
+log-odds of a box at the border fall by log(1 + this times the seconds since the track was seen)."""
 
 MERGED_SHARE = 0.14
 """Share of the boxes of people who overlap that hold two of them."""
@@ -76,6 +80,14 @@ def box_logits(boxes: FloatArray, expected: ExpectedBoxes, frame_size: tuple[int
     )
     logits = np.logaddexp(_usual_logits(boxes, expected), gross)
     return np.where(known, logits, -np.inf).astype(np.float32)
+
+
+def arrival_logits(boxes: FloatArray, seconds: FloatArray, frame_size: tuple[int, int]) -> FloatArray:
+    """[P, T] float32 log-odds, at most 0, that boxes [P, 4] are not of somebody who has just come into the image.
+
+    `seconds` [T] is how long ago each track was seen. Away from the border nobody comes in.
+    """
+    return np.where(cut_off(boxes, frame_size)[:, None], -np.log1p(ARRIVALS * seconds), 0).astype(np.float32)
 
 
 def merged_logits(boxes: FloatArray, expected: ExpectedBoxes, frame_size: tuple[int, int] | None = None) -> FloatArray:

@@ -13,6 +13,7 @@ from keytrack_ros.matching.evidence import (
     HOPELESS_LOGIT,
     LARGEST_LOGIT,
     SETTLED_BY_BOXES,
+    arrival_logits,
     box_logits,
     combined_logits,
     merged_logits,
@@ -98,6 +99,8 @@ class TrackEntailmentMatcher:
             both = merged_logits(boxes, query.expected, query.frame_size)
             box, merged = np.logaddexp(single, both), both > single
             distance = np.where(exists(boxes)[:, None] & (box < HOPELESS_LOGIT), np.inf, distance)
+            if query.frame_size is not None:
+                box += arrival_logits(boxes, histories.seconds[:, 0], query.frame_size)
         clear = np.zeros((poses, tracks), bool)
         if query.gating:
             clear = clear_cases(distance[0], histories.frames) | (

@@ -5,7 +5,7 @@ import pytest
 
 from keytrack_ros.matching import evidence
 from keytrack_ros.matching.boxes import overlap
-from keytrack_ros.matching.evidence import box_logits, combined_logits, merged_logits
+from keytrack_ros.matching.evidence import arrival_logits, box_logits, combined_logits, merged_logits
 from keytrack_ros.matching.matcher import ExpectedBoxes
 from keytrack_ros.matching.motion import pose_sizes
 from test.people import people
@@ -119,3 +119,17 @@ def test_nobody_shares_a_box_with_a_track_whose_place_is_not_known():
     assert np.isneginf(merged_logits(boxes, expected((100, 100), (125, 100), std=31.0))).all()
     assert np.isneginf(merged_logits(boxes, expected((100, 100), (125, 100)))[1]).all()
     assert merged_logits(np.zeros((0, 4), np.float32), expected((100, 100))).shape == (0, 1)
+
+
+def test_a_box_at_the_border_is_judged_by_what_is_in_sight():
+    # Half of the width of 40 pixels is left: as of a person who is expected with the middle on the border.
+    cut = np.array([[620, 50, 640, 150]], np.float32)
+    whole = expected((640, 100))
+    assert box_logits(cut, whole, (640, 480))[0, 0] == pytest.approx(2 * np.log(10), abs=2e-3)
+    assert box_logits(cut, whole)[0, 0] < 1
+
+
+def test_who_comes_in_at_the_border_may_be_somebody_else():
+    boxes = np.array([[620, 50, 640, 150], [300, 50, 340, 150], [0, 0, 0, 0]], np.float32)
+    found = arrival_logits(boxes, np.array([0.0, 0.5]), (640, 480))
+    np.testing.assert_allclose(found, [[0, -np.log(1 + 0.5 * evidence.ARRIVALS)], [0, 0], [0, 0]], rtol=1e-6)

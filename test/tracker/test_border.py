@@ -18,9 +18,11 @@ def matcher():
     matcher.close()
 
 
-def detected(*places: tuple[float, float]) -> Poses:
+def detected(*places: tuple[float, float], size: float = 1.0) -> Poses:
     """Toy people as a detector and a pose network find them: boxes and keypoints end at the image's border."""
-    poses = people(*places, score=0.8)
+    standard, middle = people(*places, score=0.8), np.array(places, np.float32)[:, None]
+    keypoints = middle + size * (standard.keypoints - middle)
+    poses = Poses(keypoints, standard.scores)
     boxes = np.clip(poses.boxes + np.array([-6, -16, 6, 16], np.float32), 0, [WIDTH, HEIGHT, WIDTH, HEIGHT])
     inside = (poses.keypoints >= 0).all(-1) & (poses.keypoints < [WIDTH, HEIGHT]).all(-1)
     found = poses.with_fields(scores=poses.scores * inside, boxes=boxes)
@@ -61,3 +63,22 @@ def test_boxes_given_out_end_at_the_border(matcher) -> None:
         found = tracker.update(detected((480 + 8 * frame, 240)), (WIDTH, HEIGHT), frame / FPS)
         assert (found.boxes[:, 2] <= WIDTH).all()
         assert found.track_ids.tolist() == [1]
+
+
+def test_who_comes_in_where_somebody_has_left_is_somebody_else(matcher) -> None:
+    tracker = PoseTracker(TrackerOptions(), matcher)
+    frame, _ = walk_out(tracker)
+    for later in range(8):
+        tracker.update(Poses.empty(), (WIDTH, HEIGHT), (frame + later) / FPS)
+    for later in range(8, 20):
+        came = tracker.update(detected((690 - 8 * (later - 7), 240), size=0.7), (WIDTH, HEIGHT), (frame + later) / FPS)
+        assert 1 not in came.track_ids
+
+
+def test_who_is_seen_again_away_from_the_border_is_the_same(matcher) -> None:
+    tracker = PoseTracker(TrackerOptions(), matcher)
+    for frame in range(10):
+        tracker.update(detected((200 + 8 * frame, 240)), (WIDTH, HEIGHT), frame / FPS)
+    for frame in range(10, 18):
+        tracker.update(Poses.empty(), (WIDTH, HEIGHT), frame / FPS)
+    assert tracker.update(detected((200 + 8 * 18, 240)), (WIDTH, HEIGHT), 18 / FPS).track_ids.tolist() == [1]
