@@ -52,7 +52,7 @@ class TrackerOptions(Options):
         at_most=1.0,
     )
     birth_score: float = option(
-        0.52,
+        0.54,
         "box score from which a detection may begin a track; weaker ones only continue one",
         at_least=0.0,
         at_most=1.0,
