@@ -37,6 +37,7 @@ class VideoCamera:
         self.graph = graph
         # Where frames are dropped, TOKS may find people where they were in the frame before.
         parameters = {"inference.models": models, "image_transport": "compressed", "toks.enabled": False}
+        parameters["tracker.birth_score"] = 0.5  # the toy detector's scores begin there
         parameters |= KEEP_ALL_POSES | more
         self.process = graph.start("tracker", parameters, ros_args=["-r", "image:=/camera/image_raw"])
         self.poses: list[TrackedPoseArray] = graph.listen(TrackedPoseArray, "/tracker/poses", 1000)

@@ -11,6 +11,10 @@ from test.nodes.camera import Camera, ids_by_place, picture
 from test.nodes.graph import Graph
 
 LEFT, MIDDLE, RIGHT = (150.0, 200.0), (400.0, 300.0), (650.0, 400.0)
+
+BIRTH_SCORE = 0.5
+"""The toy detector's scores go from 0.5 to 0.9 with the place of a person between its cells: 0.53 on the right."""
+
 FRONT, REAR = "/front/tracker", "/rear/tracker"
 
 
@@ -21,7 +25,9 @@ def values_of(reports: list[DiagnosticArray], node: str) -> dict[str, str]:
 
 
 def test_two_cameras_share_networks_and_nothing_else(graph: Graph, toy_models: Path) -> None:
-    process = graph.start("cameras", {"cameras": ["front", "rear"], "inference.models": toy_models})
+    process = graph.start(
+        "cameras", {"cameras": ["front", "rear"], "inference.models": toy_models, "tracker.birth_score": BIRTH_SCORE}
+    )
     reports = graph.listen(DiagnosticArray, "/diagnostics")
     front, rear = Camera(graph, "/front/image", FRONT), Camera(graph, "/rear/image", REAR)
     for _ in range(3):
@@ -72,6 +78,7 @@ def test_files_and_remappings_serve_all_or_one(graph: Graph, toy_models: Path, t
         "/**:\n  cameras:\n    ros__parameters:\n      cameras: [front, rear]\n"
         f"  tracker:\n    ros__parameters:\n      inference:\n        models: {toy_models}\n"
         "      toks:\n        dilation: 1.5\n        dilatation: 1.5\n"
+        f"      tracker:\n        birth_score: {BIRTH_SCORE}\n"
         "/robot/rear/tracker:\n  ros__parameters:\n    toks:\n      dilation: 1.75\n"
     )
     rules = ["-r", "__ns:=/robot", "-r", "image:=image_raw"]
