@@ -1,4 +1,4 @@
-"""What is kept of earlier frames equals what their poses say anew."""
+"""What is kept of earlier frames equals what their poses give when they are compared again."""
 
 import numpy as np
 
@@ -44,8 +44,8 @@ def test_overlap_of_earlier_frames_is_that_of_the_tracks_that_remain() -> None:
         if not len(query.past):
             continue
         about = query.past, query.gaps, query.seconds, query.track_ids
-        kept, anew = collect_histories(*about, query.contested, query.overlapped), collect_histories(*about)
-        np.testing.assert_allclose(kept.contested, anew.contested, atol=1e-5)
-        np.testing.assert_allclose(kept.overlapped, anew.overlapped, atol=1e-5)
+        kept, again = collect_histories(*about, query.contested, query.overlapped), collect_histories(*about)
+        np.testing.assert_allclose(kept.contested, again.contested, atol=1e-5)
+        np.testing.assert_allclose(kept.overlapped, again.overlapped, atol=1e-5)
     assert (matcher.asked[-1].contested > 0.5).any()
     assert (matcher.asked[-1].overlapped > 0.5).any()
