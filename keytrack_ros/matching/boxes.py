@@ -70,7 +70,7 @@ def box_centers(boxes: FloatArray) -> FloatArray:
     return np.asarray((boxes[..., :2] + boxes[..., 2:]) / 2)
 
 
-def uncut(boxes: FloatArray, sizes: FloatArray, frame_size: tuple[int, int]) -> FloatArray:
+def uncut(boxes: FloatArray, sizes: FloatArray, image: FloatArray) -> FloatArray:
     """Boxes as they would be if the image's border did not cut them off.
 
     A box that ends at the border and is smaller than the person goes on beyond it, as far as the person is large. One
@@ -79,27 +79,26 @@ def uncut(boxes: FloatArray, sizes: FloatArray, frame_size: tuple[int, int]) -> 
     Args:
         boxes: [..., 4]
         sizes: [..., 2] width and height of the people in pixels.
-        frame_size: width and height of the image.
+        image: [4] where the image is in the coordinates of the boxes.
     """
     low, high = boxes[..., :2], boxes[..., 2:]
     missing = np.maximum(sizes - (high - low), 0)
-    at_low, at_high = _at_border(boxes, frame_size)
+    at_low, at_high = _at_border(boxes, image)
     low = np.where(at_low & ~at_high, low - missing, low)
     high = np.where(at_high & ~at_low, high + missing, high)
     return np.asarray(np.concatenate([low, high], -1), np.float32)
 
 
-def cut_off(boxes: FloatArray, frame_size: tuple[int, int]) -> BoolArray:
-    """[...] which of the boxes [..., 4] end at the border of the image."""
-    at_low, at_high = _at_border(boxes, frame_size)
+def cut_off(boxes: FloatArray, image: FloatArray) -> BoolArray:
+    """[...] which of the boxes [..., 4] end at the border of the image [4]."""
+    at_low, at_high = _at_border(boxes, image)
     return np.asarray(exists(boxes) & (at_low | at_high).any(-1))
 
 
-def _at_border(boxes: FloatArray, frame_size: tuple[int, int]) -> tuple[BoolArray, BoolArray]:
+def _at_border(boxes: FloatArray, image: FloatArray) -> tuple[BoolArray, BoolArray]:
     """[..., 2] each: whether a box ends at the left and upper border, and at the right and lower one."""
-    frame = np.array(frame_size, np.float32)
-    edge = np.maximum(EDGE * frame, 1)
-    return np.abs(boxes[..., :2]) <= edge, np.abs(boxes[..., 2:] - frame) <= edge
+    edge = np.maximum(EDGE * (image[2:] - image[:2]), 1)
+    return np.abs(boxes[..., :2] - image[:2]) <= edge, np.abs(boxes[..., 2:] - image[2:]) <= edge
 
 
 def box_velocities(boxes: FloatArray, seconds: FloatArray) -> FloatArray:

@@ -60,13 +60,13 @@ SETTLED_BY_BOXES = 0.95
 """Probability from which boxes alone settle a case: people stand apart, and the network is not asked."""
 
 
-def box_logits(boxes: FloatArray, expected: ExpectedBoxes, frame_size: tuple[int, int] | None = None) -> FloatArray:
+def box_logits(boxes: FloatArray, expected: ExpectedBoxes, image: FloatArray | None = None) -> FloatArray:
     """[P, T] float32 log-odds of boxes [P, 4] against expected ones; −inf where a box is unknown (zeros).
 
-    `frame_size` is that of the image whose border may cut boxes off; None where it is not known.
+    `image` [4] is where the image is whose border may cut boxes off; None where it is not known.
     """
     known = exists(boxes)[:, None]
-    boxes = _pairwise(boxes, expected, frame_size)
+    boxes = _pairwise(boxes, expected, image)
     distance2 = _distances2(boxes, expected)
     sizes, spread = boxes[..., 2:] - boxes[..., :2], _spread(expected)
     logs = _size_ratios(boxes, expected)
@@ -82,15 +82,15 @@ def box_logits(boxes: FloatArray, expected: ExpectedBoxes, frame_size: tuple[int
     return np.where(known, logits, -np.inf).astype(np.float32)
 
 
-def arrival_logits(boxes: FloatArray, seconds: FloatArray, frame_size: tuple[int, int]) -> FloatArray:
+def arrival_logits(boxes: FloatArray, seconds: FloatArray, image: FloatArray) -> FloatArray:
     """[P, T] float32 log-odds, at most 0, that boxes [P, 4] are not of somebody who has just come into the image.
 
     `seconds` [T] is how long ago each track was seen. Away from the border nobody comes in.
     """
-    return np.where(cut_off(boxes, frame_size)[:, None], -np.log1p(ARRIVALS * seconds), 0).astype(np.float32)
+    return np.where(cut_off(boxes, image)[:, None], -np.log1p(ARRIVALS * seconds), 0).astype(np.float32)
 
 
-def merged_logits(boxes: FloatArray, expected: ExpectedBoxes, frame_size: tuple[int, int] | None = None) -> FloatArray:
+def merged_logits(boxes: FloatArray, expected: ExpectedBoxes, image: FloatArray | None = None) -> FloatArray:
     """[P, T] float32 log-odds that each box holds two people: that of the track and one of an overlapping track.
 
     Such a box covers both expected boxes. −inf where no other track is near, and where another box of the frame fits
@@ -108,20 +108,20 @@ def merged_logits(boxes: FloatArray, expected: ExpectedBoxes, frame_size: tuple[
             np.maximum(expected.center_std[a], expected.center_std[b]),
             np.maximum(expected.size_std[a], expected.size_std[b]),
         )
-        logits = _usual_logits(_pairwise(boxes, union, frame_size), union) + np.log(MERGED_SHARE)
+        logits = _usual_logits(_pairwise(boxes, union, image), union) + np.log(MERGED_SHARE)
         for track in (a, b):
             np.maximum.at(out.T, track, logits.T)
-    usual = _usual_logits(_pairwise(boxes, expected, frame_size), expected)
+    usual = _usual_logits(_pairwise(boxes, expected, image), expected)
     fit = np.where(exists(boxes)[:, None], usual, -np.inf)
     ranked = np.sort(np.concatenate([np.full((2, fit.shape[1]), -np.inf), fit]), axis=0)
     others = np.where(fit == ranked[-1], ranked[-2], ranked[-1])  # of the best of the other boxes
     return np.where(exists(boxes)[:, None] & (others < FITTED_LOGIT), out, -np.inf).astype(np.float32)
 
 
-def _pairwise(boxes: FloatArray, expected: ExpectedBoxes, frame_size: tuple[int, int] | None) -> FloatArray:
+def _pairwise(boxes: FloatArray, expected: ExpectedBoxes, image: FloatArray | None) -> FloatArray:
     """[P, T, 4]: each box as that of each track, see `uncut`."""
     every = np.broadcast_to(boxes[:, None], (len(boxes), len(expected.sizes), 4))
-    return every if frame_size is None else uncut(every, expected.sizes[None], frame_size)
+    return every if image is None else uncut(every, expected.sizes[None], image)
 
 
 def _usual_logits(boxes: FloatArray, expected: ExpectedBoxes) -> FloatArray:

@@ -13,8 +13,8 @@ import numpy as np
 
 from keytrack_ros.poses import BoolArray, FloatArray
 
-ROUNDS = 4
-"""Exchanges of messages; more change the probabilities by less than 0.01 in crowds, and nothing in who is who."""
+ROUNDS = 16
+"""Exchanges of messages. Four are enough but where several poses want fewer tracks that fit them all alike."""
 
 LARGEST_LOGIT = 20.0
 """Of a pair: differences of sums of larger weights would be lost in rounding."""

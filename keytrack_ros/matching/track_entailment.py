@@ -95,12 +95,14 @@ class TrackEntailmentMatcher:
         distance = np.where(np.isfinite(distance), np.minimum(distance, box_distances(boxes[None], histories)), np.inf)
         box, merged = np.full((poses, tracks), -np.inf, np.float32), np.zeros((poses, tracks), bool)
         if query.expected is not None and exists(boxes).any():
-            single = box_logits(boxes, query.expected, query.frame_size)
-            both = merged_logits(boxes, query.expected, query.frame_size)
+            image = None  # where it is in the coordinates of the expected boxes
+            if query.frame_size is not None:
+                image = np.concatenate([-shift, query.frame_size - shift]).astype(np.float32)
+            single, both = box_logits(boxes, query.expected, image), merged_logits(boxes, query.expected, image)
             box, merged = np.logaddexp(single, both), both > single
             distance = np.where(exists(boxes)[:, None] & (box < HOPELESS_LOGIT), np.inf, distance)
-            if query.frame_size is not None:
-                box += arrival_logits(boxes, histories.seconds[:, 0], query.frame_size)
+            if image is not None:
+                box += arrival_logits(boxes, histories.seconds[:, 0], image)
         clear = np.zeros((poses, tracks), bool)
         if query.gating:
             clear = clear_cases(distance[0], histories.frames) | (

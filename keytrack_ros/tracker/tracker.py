@@ -173,6 +173,11 @@ class PoseTracker:
         seen = tracked[tracked.states == TrackState.CONFIRMED]
         return hidden_poses(self._tracks, self._motion.expected(), seen, self._frame, self._frame_size)
 
+    @property
+    def _image(self) -> FloatArray:
+        """[4] the image as a box."""
+        return np.array([0, 0, *self._frame_size], np.float32)
+
     def _state_now(self, track: Track) -> TrackState:
         lost = track.confirmed and track.last.frame < self._frame
         return TrackState.LOST if lost else _state(track)
@@ -302,7 +307,7 @@ class PoseTracker:
         row_of = {track.track_id: row for row, track in enumerate(self._tracks)}
         poses = np.array([k for k in np.flatnonzero(evident) if ids[k] in row_of], np.int64)
         filtered = self._motion.expected().boxes[[row_of[int(track_id)] for track_id in ids[poses]]]
-        filtered = np.clip(filtered, 0, [*self._frame_size, *self._frame_size])
+        filtered = np.clip(filtered, self._image[[0, 1, 0, 1]], self._image[[2, 3, 2, 3]])
         steadied, share = boxes.copy(), np.where(merged[poses], 0, BOX_SHARE)[:, None]
         steadied[poses] = filtered + share * (boxes[poses] - filtered)
         return steadied
@@ -320,7 +325,7 @@ class PoseTracker:
         continued = np.flatnonzero((ids >= 0) & ~poses.carried)
         rows = np.array([row_of[int(track_id)] for track_id in ids[continued]], np.int64)
         noise = np.where(strong[continued], 1.0, WEAK_NOISE)
-        whole = uncut(boxes[continued], self._motion.expected().sizes[rows], self._frame_size)
+        whole = uncut(boxes[continued], self._motion.expected().sizes[rows], self._image)
         self._motion.correct(rows, whole, noise, merged[continued])
         begun = np.flatnonzero((ids < 0) & strong)
         self._motion.begin(boxes[begun])

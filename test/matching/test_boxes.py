@@ -76,6 +76,9 @@ class TestOverlap:
         assert (found.contested[1] == 0).all()
 
 
+IMAGE = np.array([0, 0, 640, 480], np.float32)
+
+
 class TestUncut:
     """Image of 640 × 480; people are 60 × 150 pixels large."""
 
@@ -94,11 +97,11 @@ class TestUncut:
         ],
     )
     def test_a_box_at_the_border_goes_on_as_far_as_the_person_is_large(self, box, whole):
-        found = uncut(np.array([box], np.float32), np.array([[60, 150]], np.float32), (640, 480))
+        found = uncut(np.array([box], np.float32), np.array([[60, 150]], np.float32), IMAGE)
         np.testing.assert_allclose(found, [whole])
 
     def test_every_box_with_every_size(self):
         boxes = np.array([[610, 100, 640, 250], [0, 100, 20, 250]], np.float32)
-        found = uncut(boxes[:, None], np.array([[[60, 150], [90, 150], [10, 150]]], np.float32), (640, 480))
+        found = uncut(boxes[:, None], np.array([[[60, 150], [90, 150], [10, 150]]], np.float32), IMAGE)
         assert found[0, :, 2].tolist() == [670, 700, 640]
         assert found[1, :, 0].tolist() == [-40, -70, 0]

@@ -10,6 +10,8 @@ from keytrack_ros.matching.matcher import ExpectedBoxes
 from keytrack_ros.matching.motion import pose_sizes
 from test.people import people
 
+IMAGE = np.array([0, 0, 640, 480], np.float32)
+
 
 def expected(*centers: tuple[float, float], std: float = 10.0) -> ExpectedBoxes:
     """Tracks of people of 40 x 100 px."""
@@ -125,11 +127,11 @@ def test_a_box_at_the_border_is_judged_by_what_is_in_sight():
     # Half of the width of 40 pixels is left: as of a person who is expected with the middle on the border.
     cut = np.array([[620, 50, 640, 150]], np.float32)
     whole = expected((640, 100))
-    assert box_logits(cut, whole, (640, 480))[0, 0] == pytest.approx(2 * np.log(10), abs=2e-3)
+    assert box_logits(cut, whole, IMAGE)[0, 0] == pytest.approx(2 * np.log(10), abs=2e-3)
     assert box_logits(cut, whole)[0, 0] < 1
 
 
 def test_who_comes_in_at_the_border_may_be_somebody_else():
     boxes = np.array([[620, 50, 640, 150], [300, 50, 340, 150], [0, 0, 0, 0]], np.float32)
-    found = arrival_logits(boxes, np.array([0.0, 0.5]), (640, 480))
+    found = arrival_logits(boxes, np.array([0.0, 0.5]), IMAGE)
     np.testing.assert_allclose(found, [[0, -np.log(1 + 0.5 * evidence.ARRIVALS)], [0, 0], [0, 0]], rtol=1e-6)

@@ -74,6 +74,13 @@ def test_it_is_near_what_counting_gives(logits: FloatArray) -> None:
     assert (found >= 0).all()
 
 
+@pytest.mark.parametrize("shape", [(4, 2), (3, 2), (4, 3), (4, 4), (2, 4)])
+@pytest.mark.parametrize("logit", [3.0, 7.0, 8.0])
+def test_poses_that_want_the_same_tracks_share_them(shape: tuple[int, int], logit: float) -> None:
+    logits = np.full(shape, logit)
+    assert np.abs(association_probabilities(logits) - counted(logits)).max() < 0.05
+
+
 def test_in_a_crowd_it_is_within_hundredths_on_average() -> None:
     rng = np.random.default_rng(1)
     errors = []

@@ -82,3 +82,15 @@ def test_who_is_seen_again_away_from_the_border_is_the_same(matcher) -> None:
     for frame in range(10, 18):
         tracker.update(Poses.empty(), (WIDTH, HEIGHT), frame / FPS)
     assert tracker.update(detected((200 + 8 * 18, 240)), (WIDTH, HEIGHT), 18 / FPS).track_ids.tolist() == [1]
+
+
+def test_a_camera_that_turns_does_not_hide_the_border(matcher) -> None:
+    """Three people stand while the camera turns by 6 pixels a frame: the last one leaves the image by it."""
+    tracker = PoseTracker(TrackerOptions(), matcher)
+    for frame in range(20):
+        poses = detected(*[(x + 6 * frame, 240) for x in (150, 330, 575)])
+        found = tracker.update(poses, (WIDTH, HEIGHT), frame / FPS)
+        assert found.track_ids.tolist() == [1, 2, 3][: len(poses)]
+    assert len(poses) == 2
+    expected = tracker.comparison.query.expected
+    assert expected.centers[2, 0] == pytest.approx(575 + 6 * 18, abs=15)  # the last step of the camera comes after it
