@@ -1,4 +1,4 @@
-"""The rules of docs/architecture.md: which folder may import which, no circles, rclpy and torch in few places."""
+"""Rules of docs/architecture.md: which folder may import which, no circles, rclpy and torch in few places; Python 3.10."""
 
 from __future__ import annotations
 
@@ -146,3 +146,23 @@ def test_torch_is_imported_where_networks_are_trained_exported_or_run_in_it():
         place = file.relative_to(PACKAGE).as_posix()
         if any(name.split(".")[0] == "torch" for name in imported_modules(file)):
             assert place.startswith(MAY_USE_TORCH), f"{file} imports torch"
+
+
+def test_nothing_newer_than_python_3_10_is_imported():
+    """Humble has Python 3.10, and this suite may run on a newer one."""
+    newer = {
+        "typing": {"LiteralString", "Never", "NotRequired", "Required", "Self", "Unpack", "assert_never", "override"},
+        "enum": {"ReprEnum", "StrEnum"},
+        "datetime": {"UTC"},
+        "itertools": {"batched"},
+        "contextlib": {"chdir"},
+    }
+    found = []
+    for file in (*PACKAGE.rglob("*.py"), *(REPOSITORY / "bench").glob("*.py"), *(REPOSITORY / "scripts").glob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"), feature_version=(3, 10))):
+            if isinstance(node, ast.ImportFrom):
+                names = {alias.name for alias in node.names} & newer.get(node.module or "", set())
+                found += [f"{file.relative_to(REPOSITORY)}: {node.module}.{name}" for name in sorted(names)]
+            elif isinstance(node, ast.Import) and "tomllib" in {alias.name for alias in node.names}:
+                found.append(f"{file.relative_to(REPOSITORY)}: tomllib")
+    assert found == []

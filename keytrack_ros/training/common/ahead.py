@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Generic, Self, TypeVar
+from typing import Generic, TypeVar
 
 BatchT = TypeVar("BatchT")
 
@@ -25,7 +25,7 @@ class BatchesAhead(Generic[BatchT]):
         self._pool = ThreadPoolExecutor(workers)
         self._coming: deque[Future[BatchT]] = deque()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> BatchesAhead[BatchT]:
         return self
 
     def __exit__(self, *_: object) -> None:
