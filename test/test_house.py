@@ -1,4 +1,4 @@
-"""Rules of docs/architecture.md: which folder may import which, no circles, rclpy and torch in few places; Python 3.10."""
+"""Rules of docs/architecture.md: what a folder may import, no circles, rclpy and torch in few places; Python 3.10."""
 
 from __future__ import annotations
 
