@@ -16,22 +16,27 @@ CLOSE = 0.15
 ALONE = 0.6
 """… and within so many sizes there is no other track for the pose, and no other pose for the track."""
 
+SURE = 0.99
+"""Others may be around if so much of the probability is on one pair, by the extents of poses that have no box."""
+
 SETTLED_SCORE = np.float32(0.99)
 """Score of a clear case."""
 
 
-def clear_cases(distance: FloatArray, frames: FloatArray) -> BoolArray:
+def clear_cases(distance: FloatArray, frames: FloatArray, chance: FloatArray | None = None) -> BoolArray:
     """Which poses continue which tracks beyond doubt; only tracks that were seen in the last frame.
 
     Args:
         distance: [P, T] of every pose from where every track is expected, see `histories.track_distances`.
         frames: [T] since each track was seen: 1 for the last frame.
+        chance: [P, T] probabilities that pose and track belong together; None where nothing says that of crowds.
 
     Returns [P, T] bool, at most one True in a row and in a column.
     """
     around = distance < ALONE
     lonely = (around.sum(1, keepdims=True) == 1) & (around.sum(0, keepdims=True) == 1)
-    clear: BoolArray = lonely & (distance < CLOSE) & (frames == 1)
+    certain = lonely if chance is None else lonely | (chance >= SURE)
+    clear: BoolArray = certain & (distance < CLOSE) & (frames == 1)
     return clear
 
 

@@ -14,7 +14,10 @@ import numpy as np
 from keytrack_ros.poses import BoolArray, FloatArray
 
 ROUNDS = 16
-"""Exchanges of messages. Four are enough but where several poses want fewer tracks that fit them all alike."""
+"""Exchanges of messages at most. Four are enough but where several poses want fewer tracks that fit them all alike …"""
+
+SETTLED_CHANGE = 1e-4
+"""… and none are left to exchange once a round changes no message by more than this."""
 
 LARGEST_LOGIT = 20.0
 """Of a pair: differences of sums of larger weights would be lost in rounding."""
@@ -40,6 +43,8 @@ def _marginals(logits: FloatArray) -> FloatArray:
     for _ in range(ROUNDS):
         offered = weights * free
         claims = weights / (1 + offered.sum(1, keepdims=True) - offered)
-        free = 1 / (1 + claims.sum(0, keepdims=True) - claims)
+        before, free = free, 1 / (1 + claims.sum(0, keepdims=True) - claims)
+        if np.abs(free - before).max(initial=0) < SETTLED_CHANGE:
+            break
     offered = weights * free
     return np.asarray(offered / (1 + offered.sum(1, keepdims=True)))

@@ -33,7 +33,7 @@ from keytrack_ros.matching.marginals import association_probabilities
 from keytrack_ros.matching.matcher import TrackQuery, TrackScores
 from keytrack_ros.matching.motion import camera_shift, pose_sizes
 from keytrack_ros.matching.sessions import open_matcher_session
-from keytrack_ros.poses import FloatArray
+from keytrack_ros.poses import FloatArray, keypoint_boxes
 
 TRACK_INPUTS = ("tokens", "summary")
 OUTPUT = "logits"
@@ -105,7 +105,11 @@ class TrackEntailmentMatcher:
                 box += arrival_logits(boxes, histories.seconds[:, 0], image)
         clear = np.zeros((poses, tracks), bool)
         if query.gating:
-            clear = clear_cases(distance[0], histories.frames) | (
+            chance = None
+            if query.expected is not None and not exists(boxes).any():
+                extents = moved_boxes(keypoint_boxes(current.keypoints, scores), -shift)
+                chance = association_probabilities(box_logits(extents, query.expected), query.weak)
+            clear = clear_cases(distance[0], histories.frames, chance) | (
                 association_probabilities(box, query.weak) >= SETTLED_BY_BOXES
             )
             # Where keypoints and boxes name different pairs, nothing is clear.

@@ -1,6 +1,6 @@
 import numpy as np
 
-from keytrack_ros.matching.gating import ALONE, CLOSE, SETTLED_SCORE, clear_cases, open_cases
+from keytrack_ros.matching.gating import ALONE, CLOSE, SETTLED_SCORE, SURE, clear_cases, open_cases
 from keytrack_ros.matching.matcher import MatchQuery, TrackScores
 from keytrack_ros.matching.open_matcher import open_matcher
 from keytrack_ros.poses import FloatArray
@@ -25,6 +25,32 @@ def test_another_track_or_pose_near_by_leaves_it_open():
 def test_bounds_are_exclusive_and_a_track_not_seen_last_is_never_clear():
     assert not clear_cases(np.array([[CLOSE]], np.float32), NOW[:1]).any()
     assert not clear_cases(np.array([[0.0]], np.float32), np.array([2.0])).any()
+
+
+def test_among_others_it_is_clear_if_the_probability_says_so():
+    distance = np.array([[0.1, 0.3], [0.3, 0.1]], np.float32)
+    assert not clear_cases(distance, NOW[:2]).any()
+    chance = np.array([[SURE, 0.0], [0.0, SURE - 0.01]], np.float32)
+    assert clear_cases(distance, NOW[:2], chance).tolist() == [[True, False], [False, False]]
+    assert not clear_cases(distance + CLOSE, NOW[:2], chance).any()
+    assert not clear_cases(distance, 2 * NOW[:2], chance).any()
+
+
+def test_in_a_crowd_without_boxes_few_pairs_are_asked_about_and_nobody_is_renamed():
+    rng = np.random.default_rng(0)
+    crowd = people(*rng.uniform((100, 100), (900, 500), (20, 2)))
+    counts = {}
+    for gating in (False, True):
+        tracker = PoseTracker(TrackerOptions(gating=gating), open_matcher())
+        for frame in range(6):
+            moved = crowd.keypoints + rng.normal(0, 1, crowd.keypoints.shape)
+            ids = tracker.update(crowd.with_fields(keypoints=moved), (1000, 600), frame / 25).track_ids
+            assert ids.tolist() == list(range(1, 21))
+        assert tracker.comparison is not None
+        logits = tracker.comparison.found.logits
+        assert logits is not None
+        counts[gating] = int(np.isfinite(logits).sum())
+    assert counts[True] < counts[False] / 4
 
 
 def test_open_is_what_shares_neither_pose_nor_track_with_a_clear_case():
