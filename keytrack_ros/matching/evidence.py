@@ -25,7 +25,7 @@ GROSS_CENTER = 0.35
 GROSS_SIZE = 0.6
 """Standard deviations of their centers, in body heights of the larger box, and of the logarithms of their sizes."""
 
-ARRIVALS = 30.0
+ARRIVALS = 55.0
 """Rate, a second, at which somebody else may come in where a track has left the image, beside its own return: the
 log-odds of a box at the border fall by log(1 + this times the seconds since the track was seen)."""
 

@@ -52,7 +52,7 @@ class TrackerOptions(Options):
         at_most=1.0,
     )
     birth_score: float = option(
-        0.54,
+        0.56,
         "box score from which a detection may begin a track; weaker ones only continue one",
         at_least=0.0,
         at_most=1.0,
@@ -86,7 +86,7 @@ class TrackerOptions(Options):
         at_most=3600.0,
     )
     rebirth_threshold: float = option(
-        0.5,
+        0.35,
         "match score that a pose must reach to continue a track not seen for more than δ frames",
         at_least=0.0,
         at_most=1.0,

@@ -32,12 +32,12 @@ def test_nobody_is_found_where_nothing_is(shipped: Detector, level: int) -> None
 def test_a_wide_camera_gets_a_wide_input_of_no_more_pixels(shipped: Detector) -> None:
     sizes = {image: shipped.card.input_size(image) for image in [(640, 480), (1280, 720), (720, 1280), (1000, 1000)]}
     assert sizes == {
-        (640, 480): (544, 416),  # as wide as it was: 0.85 network pixels for one of the image
-        (1280, 720): (640, 352),  # 0.49, where 544 × 416 would have 0.43
-        (720, 1280): (352, 640),
-        (1000, 1000): (448, 448),
+        (640, 480): (608, 448),  # 0.93 network pixels for one of the image
+        (1280, 720): (704, 384),  # 0.53, where 608 × 448 would have 0.47
+        (720, 1280): (384, 704),
+        (1000, 1000): (512, 512),
     }
-    assert shipped.card.input_size((4000, 100)) == (992, 224)  # each side is half to twice the usual one
+    assert shipped.card.input_size((4000, 100)) == (1216, 224)  # each side is half to twice the usual one
     shipped.detect(np.zeros((720, 1280, 3), np.uint8))
     found, _ = shipped.detect(np.zeros((480, 640, 3), np.uint8))  # another camera's images, the same network
     assert found.shape == (0, 4)

@@ -69,7 +69,7 @@ def test_every_network_of_a_tracker_is_built_with_its_profile(precision):
         profiles = about["made_for"]["profiles"]
         assert {shapes[2][0] for shapes in profiles.values()} == {network.max_rows}
         if network.card.task == "detection":
-            assert profiles["image"] == [[1, 3, 224, 288], [1, 3, 416, 544], [1, 3, 832, 1088]]
+            assert profiles["image"] == [[1, 3, 224, 320], [1, 3, 448, 608], [1, 3, 896, 1216]]
 
 
 def test_the_matcher_of_pairs_is_built(engines):

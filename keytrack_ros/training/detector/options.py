@@ -22,12 +22,12 @@ class DetectorTrainOptions(Options):
     first_size: int = option(256, "side of the training images in the first half, pixels", at_least=64, at_most=2048)
     input_size: int = option(416, "side of the training images at the end, pixels", at_least=64, at_most=2048)
     export_width: int = option(
-        544,
+        608,
         "width of the exported network's input, pixels; width times height is what cameras of other shapes get, too",
         at_least=64,
         at_most=4096,
     )
-    export_height: int = option(416, "its height, pixels", at_least=64, at_most=4096)
+    export_height: int = option(448, "its height, pixels", at_least=64, at_most=4096)
     optimiser: str = option("muon", "optimiser; muon needs the fewest examples", choices=("adamw", "muon", "adam"))
     learning_rate: float = option(1.5e-3, "highest learning rate", at_least=1e-7, at_most=1.0)
     warm_up: float = option(0.03, "part of all steps in which the learning rate rises", at_least=0.0, at_most=0.9)
