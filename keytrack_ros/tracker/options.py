@@ -80,7 +80,7 @@ class TrackerOptions(Options):
         at_most=1000000,
     )
     lost_s: float = option(
-        4.0,
+        5.0,
         "a track that is not seen for this many seconds ends; seen again before, the person keeps the id",
         at_least=0.01,
         at_most=3600.0,
