@@ -29,7 +29,7 @@ def clear_cases(distance: FloatArray, frames: FloatArray, chance: FloatArray | N
     Args:
         distance: [P, T] of every pose from where every track is expected, see `histories.track_distances`.
         frames: [T] since each track was seen: 1 for the last frame.
-        chance: [P, T] probabilities that pose and track belong together; None where nothing says that of crowds.
+        chance: [P, T] probabilities that pose and track belong together; None where they are not known.
 
     Returns [P, T] bool, at most one True in a row and in a column.
     """

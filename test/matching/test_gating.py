@@ -39,9 +39,9 @@ def test_among_others_it_is_clear_if_the_probability_says_so():
 def test_in_a_crowd_without_boxes_few_pairs_are_asked_about_and_nobody_is_renamed():
     rng = np.random.default_rng(0)
     crowd = people(*rng.uniform((100, 100), (900, 500), (20, 2)))
-    counts = {}
+    matcher, counts = open_matcher(), {}
     for gating in (False, True):
-        tracker = PoseTracker(TrackerOptions(gating=gating), open_matcher())
+        tracker = PoseTracker(TrackerOptions(gating=gating), matcher)
         for frame in range(6):
             moved = crowd.keypoints + rng.normal(0, 1, crowd.keypoints.shape)
             ids = tracker.update(crowd.with_fields(keypoints=moved), (1000, 600), frame / 25).track_ids
@@ -50,6 +50,7 @@ def test_in_a_crowd_without_boxes_few_pairs_are_asked_about_and_nobody_is_rename
         logits = tracker.comparison.found.logits
         assert logits is not None
         counts[gating] = int(np.isfinite(logits).sum())
+    matcher.close()
     assert counts[True] < counts[False] / 4
 
 
