@@ -44,7 +44,7 @@ FITTED_LOGIT = 2.0
 POSE_WEIGHT = 1.0
 """Weight of the network's log-odds where no keypoint is contested …"""
 
-CONTESTED_WEIGHT = 0.0
+CONTESTED_WEIGHT = 0.5
 """… and where all are."""
 
 LARGEST_LOGIT = 6.0
