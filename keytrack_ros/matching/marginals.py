@@ -5,7 +5,7 @@ the product of exp(log-odds) of its pairs. The probability of a pair is the shar
 marginals of joint probabilistic data association). Counting them is exponential; belief propagation gives them in as
 many products as there are pairs (Williams and Lau, "Approximate evaluation of marginal association probabilities with
 belief propagation", 2014, §III). It is exact but in rings, as where two poses both fit two tracks: there the likelier
-assignment gets too much, 0.96 for 0.72 and at the worst for 0.60, but is the same one.
+assignment gets too much, 0.96 for 0.72 and at the worst for 0.60, but nearly always is the same one.
 """
 
 from __future__ import annotations
