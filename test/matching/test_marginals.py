@@ -69,6 +69,7 @@ def test_weak_poses_are_no_rivals_of_others() -> None:
 @given(arrays(np.float64, st.tuples(st.integers(1, 4), st.integers(1, 4)), elements=st.floats(-8, 8)))
 def test_what_is_likelier_than_not_is_so_by_counting(logits: FloatArray) -> None:
     found, exact = association_probabilities(logits), counted(logits)
+    assert np.abs(found - exact).max() < 0.2  # of these fixed examples; the next test has a case beyond it
     assert (exact[found > 0.5] > 0.3).all()  # a search for the worst case ended at 0.34
     assert (exact[found < 0.5] < 0.7).all()
     assert (found.sum(1) <= 1 + 1e-6).all()
